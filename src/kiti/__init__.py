@@ -1,0 +1,1 @@
+"""Kiti sells seats on dated departures of buses, shuttles, ferries and trains."""

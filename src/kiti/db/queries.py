@@ -1,0 +1,69 @@
+"""Named queries: SQL lives in `.sql` files beside the slice that owns it.
+
+    -- expire :execute
+    UPDATE booking SET state = 'expired' WHERE id = %(id)s AND state = 'held' RETURNING id;
+
+`load("kiti.bookings").expire` is that statement. The word after the colon says how many rows it may give, and
+`Reader` and `Transaction` hold it to that.
+"""
+
+import re
+from functools import cache
+from importlib import resources
+from typing import Literal, cast, get_args
+
+import msgspec
+
+Kind = Literal["many", "one", "maybe", "execute"]
+_HEADER = re.compile(r"^-- (?P<name>[a-z][a-z0-9_]*) :(?P<kind>[a-z]+)$", re.MULTILINE)
+
+
+class Query(msgspec.Struct, frozen=True):
+    """One statement: `kind` is many, one, maybe (no row or one) or execute (its row count matters)."""
+
+    name: str
+    kind: Kind
+    text: str
+
+
+class Queries:
+    """The statements of one file, as attributes."""
+
+    def __init__(self, package: str, statements: dict[str, Query]) -> None:
+        self._package = package
+        self._statements = statements
+
+    def __getattr__(self, name: str) -> Query:
+        try:
+            return self._statements[name]
+        except KeyError:
+            raise AttributeError(f"{self._package} has no query {name!r}") from None
+
+    def __iter__(self) -> "QueryIterator":
+        return iter(self._statements.values())
+
+
+QueryIterator = type(iter(cast("dict[str, Query]", {}).values()))
+
+
+@cache
+def load(package: str) -> Queries:
+    """The queries of `package`'s queries.sql; raises ValueError where the file is not in the form above."""
+    text = resources.files(package).joinpath("queries.sql").read_text()
+    return Queries(package, _parse(package, text))
+
+
+def _parse(package: str, text: str) -> dict[str, Query]:
+    found: dict[str, Query] = {}
+    headers = list(_HEADER.finditer(text))
+    for header, following in zip(headers, [*headers[1:], None], strict=True):
+        name, kind = header["name"], header["kind"]
+        if kind not in get_args(Kind):
+            raise ValueError(f"{package}: query {name} is of unknown kind {kind!r}")
+        if name in found:
+            raise ValueError(f"{package}: query {name} stands twice")
+        body = text[header.end() : following.start() if following else None]
+        found[name] = Query(f"{package}.{name}", cast("Kind", kind), body.strip().removesuffix(";"))
+    if not found:
+        raise ValueError(f"{package}: no named query found")
+    return found

@@ -1,0 +1,178 @@
+"""What Kiti asks of a payment gateway, and the closed set of answers it reckons with.
+
+Every call that moves money carries a reference of ours that was written down before. Every answer may be
+"we don't know": a time-out, a broken connection, a 5xx. Then we ask with `lookup`, never by repeating the call.
+Amounts are `Money` in ISO minor units on this side; each adapter has its own codec for the wire.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Literal, Protocol
+
+import msgspec
+
+from kiti.core.errors import KitiError
+from kiti.core.money import Money
+
+Method = Literal["CARD", "MOBILE_MONEY", "BANK_TRANSFER", "USSD", "CASH"]
+
+
+class MalformedWebhook(KitiError):
+    """The body is authentic but of no shape that the gateway is known to send."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway can do, so that flows ask instead of naming providers."""
+
+    hosted_page: bool
+    authorise_then_capture: bool
+    idempotent_refund: bool
+    link_expiry: bool
+    refund_webhook: bool
+    currencies: frozenset[str]
+    methods: frozenset[Method]
+
+
+class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A page to pay on. `reference` is the payment's id; `session_minutes` is how long the page stays open."""
+
+    reference: str
+    amount: Money
+    method: Method
+    customer_email: str
+    customer_name: str
+    customer_phone: str
+    return_url: str
+    session_minutes: int
+    description: str
+
+
+class CheckoutOpened(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway has taken the request; the traveller pays at `url`."""
+
+    url: str
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway has certainly not done it, and says why."""
+
+    reason: str
+
+
+class Unknown(msgspec.Struct, frozen=True, kw_only=True):
+    """It may have happened or not; `reason` is for the log. Ask again later."""
+
+    reason: str
+
+
+class Captured(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway has the traveller's money: its transaction, what it took, what it keeps.
+
+    `amount` is what was asked for (never the charged amount, which may include a fee that the customer bears).
+    `fee_exact` is in minor units and may be a fraction of one.
+    """
+
+    transaction_id: str
+    reference: str
+    amount: Money
+    fee_exact: Decimal
+
+
+class Declined(msgspec.Struct, frozen=True, kw_only=True):
+    """This transaction failed for good."""
+
+    transaction_id: str
+    reference: str
+    reason: str
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """The traveller or the bank has not decided yet. `transaction_id` is empty where none exists yet."""
+
+    transaction_id: str
+    reference: str
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """The gateway knows no such transaction (yet: nobody may have opened the page)."""
+
+
+Truth = Captured | Declined | Pending | Missing | Unknown
+
+RefundStatus = Literal["pending", "succeeded", "failed"]
+
+
+class RefundRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Give back `amount` of the transaction; `reference` (our refund's id) is put where the gateway shows it again."""
+
+    reference: str
+    transaction_id: str
+    amount: Money
+
+
+class GatewayRefund(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund as the gateway tells it. `reference` is ours, empty where the gateway does not carry it."""
+
+    refund_id: str
+    transaction_id: str
+    reference: str
+    amount_exact: Decimal  # in minor units
+    status: RefundStatus
+    failure_reason: str
+
+
+class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a webhook is about: a hint where to look, never a fact.
+
+    `reference` is our payment's id (or empty), `transaction_id` and `refund_id` the gateway's.
+    Effects are the same when `dedupe_key` is.
+    """
+
+    dedupe_key: str
+    kind: Literal["charge", "refund", "transfer", "other"]
+    reference: str
+    transaction_id: str
+    refund_id: str
+
+
+class Gateway(Protocol):
+    """A payment provider."""
+
+    name: str
+    capabilities: Capabilities
+
+    async def open_checkout(self, request: CheckoutRequest) -> CheckoutOpened | Rejected | Unknown:
+        """Make a hosted page for one payment."""
+
+    async def close_checkout(self, url: str) -> bool:
+        """Make the page unusable; False where the gateway would not or could not say."""
+
+    async def lookup(self, reference: str) -> Truth:
+        """The truth about our reference; of several transactions a captured one goes first."""
+
+    async def verify(self, transaction_id: str) -> Truth:
+        """The truth about one of the gateway's transactions."""
+
+    async def refund(self, request: RefundRequest) -> GatewayRefund | Rejected | Unknown:
+        """Ask for money to go back. After Unknown call `list_refunds` before asking again."""
+
+    async def list_refunds(self, transaction_id: str) -> list[GatewayRefund] | Unknown:
+        """Every refund that the gateway has for a transaction."""
+
+    async def refund_status(self, refund_id: str) -> GatewayRefund | Missing | Unknown:
+        """How far a refund has come."""
+
+    def is_authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether the raw webhook is from the gateway; constant time, no I/O. Header names are lower case."""
+
+    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
+        """What an authentic webhook is about; raises MalformedWebhook."""
+
+    def to_wire(self, amount: Money) -> Decimal:
+        """The amount as the gateway writes it."""
+
+    def from_wire(self, amount: Decimal | int | str, currency: str) -> Money:
+        """The gateway's amount in ISO minor units; raises ValueError if it is not a whole number of them."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
