@@ -15,9 +15,7 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
-        raise UnknownTimezone(
-            f"{name!r} is not an IANA time zone such as Africa/Kampala."
-        ) from None
+        raise UnknownTimezone(f"{name!r} is not an IANA time zone such as Africa/Kampala.") from None
 
 
 def instant(day: date, at: time, *, timezone: str) -> datetime:

@@ -41,18 +41,12 @@ class Money(msgspec.Struct, frozen=True, order=False):
 
     def format(self, locale: str) -> str:
         """As a person in `locale` writes it: "UGX 50,000"; a plain space never breaks the line."""
-        pattern = (
-            "¤¤\u00a0#,##0"
-            if exponent(self.currency) == 0 or self.is_whole()
-            else "¤¤\u00a0#,##0.00"
-        )
-        return format_currency(
-            self.major(), self.currency, pattern, locale=locale, currency_digits=False
-        )
+        pattern = "¤¤\u00a0#,##0" if exponent(self.currency) == 0 or self.is_whole() else "¤¤\u00a0#,##0.00"
+        return format_currency(self.major(), self.currency, pattern, locale=locale, currency_digits=False)
 
     def is_whole(self) -> bool:
         """Whether there is no fraction of a major unit."""
-        return self.amount % 10 ** exponent(self.currency) == 0
+        return self.amount % int(10 ** exponent(self.currency)) == 0
 
 
 def exponent(currency: str) -> int:

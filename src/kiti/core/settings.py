@@ -49,9 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ("FLUTTERWAVE_WEBHOOK_HASH", self.flutterwave_webhook_hash),
         ):
             if value.strip().lower() in PLACEHOLDERS:
-                raise BadConfiguration(
-                    f"{name} is not set. Give it a long random value, then start again."
-                )
+                raise BadConfiguration(f"{name} is not set. Give it a long random value, then start again.")
             if not self.demo and (value.startswith("demo-") or len(value) < SHORTEST_SECRET):
                 raise BadConfiguration(
                     f"{name} is a placeholder or shorter than {SHORTEST_SECRET} characters."
@@ -91,9 +89,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         ),
         demo=demo,
         limits=values.get("KITI_LIMITS", "on").lower() != "off",
-        log_format=_choice(
-            "KITI_LOG_FORMAT", values.get("KITI_LOG_FORMAT", "console"), {"console", "json"}
-        ),
+        log_format=_choice("KITI_LOG_FORMAT", values.get("KITI_LOG_FORMAT", "console"), {"console", "json"}),
     )
 
 
@@ -112,9 +108,7 @@ def _url(name: str, text: str) -> str:
 
 def _choice(name: str, text: str, allowed: set[str]) -> str:
     if text not in allowed:
-        raise BadConfiguration(
-            f"{name} is {text!r}; it must be one of {', '.join(sorted(allowed))}."
-        )
+        raise BadConfiguration(f"{name} is {text!r}; it must be one of {', '.join(sorted(allowed))}.")
     return text
 
 

@@ -92,9 +92,7 @@ class EmbeddedDatabase:
                 file.write(line)
 
     def _clear_leftovers(self) -> None:
-        if (self.directory / "PG_VERSION").exists() and not (
-            self.directory / "global/pg_control"
-        ).exists():
+        if (self.directory / "PG_VERSION").exists() and not (self.directory / "global/pg_control").exists():
             # initdb was killed: no server ever ran here, so there is nothing to lose.
             shutil.rmtree(self.directory)
             self.directory.mkdir()
@@ -122,9 +120,7 @@ def _is_postgres(pid_file: Path) -> bool:
 
 def _create_database(url: str, name: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        exists = connection.execute(
-            "SELECT 1 FROM pg_database WHERE datname = %s", [name]
-        ).fetchone()
+        exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if exists is None:
             try:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

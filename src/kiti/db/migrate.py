@@ -21,9 +21,7 @@ def newest() -> str:
 
 def _config(url: str) -> Config:
     config = Config()
-    config.set_main_option(
-        "script_location", str(resources.files("kiti.db").joinpath("migrations"))
-    )
+    config.set_main_option("script_location", str(resources.files("kiti.db").joinpath("migrations")))
     config.set_main_option("sqlalchemy.url", _driver_url(url).replace("%", "%%"))
     return config
 

@@ -140,9 +140,7 @@ class Database:
         try:
             connection = await self.pool.getconn()
         except (PoolTimeout, psycopg.OperationalError) as error:
-            raise DatabaseUnavailable(
-                "No database connection is free. Try again in a moment."
-            ) from error
+            raise DatabaseUnavailable("No database connection is free. Try again in a moment.") from error
         try:
             yield connection
         finally:

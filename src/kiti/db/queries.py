@@ -8,6 +8,7 @@
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Literal, cast, get_args
@@ -39,11 +40,8 @@ class Queries:
         except KeyError:
             raise AttributeError(f"{self._package} has no query {name!r}") from None
 
-    def __iter__(self) -> "QueryIterator":
+    def __iter__(self) -> Iterator[Query]:
         return iter(self._statements.values())
-
-
-QueryIterator = type(iter(cast("dict[str, Query]", {}).values()))
 
 
 @cache

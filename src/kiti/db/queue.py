@@ -27,9 +27,7 @@ class Queue:
 
     async def defer(self, tx: Transaction, task: str, *, lock: str, **arguments: Any) -> None:
         """Add a job that exists exactly if `tx` commits."""
-        await self.app.configure_task(task, lock=lock, connection=tx.connection).defer_async(
-            **arguments
-        )
+        await self.app.configure_task(task, lock=lock, connection=tx.connection).defer_async(**arguments)
 
     async def defer_now(self, task: str, **arguments: Any) -> bool:
         """Add a job outside any transaction; False where the same one waits already."""

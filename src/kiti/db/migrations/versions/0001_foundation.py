@@ -14,6 +14,7 @@ depends_on = None
 def upgrade() -> None:
     # The driver's own connection takes the text as it stands: no parameter style to escape.
     driver = op.get_bind().connection.driver_connection
+    assert driver is not None
     driver.execute(Path(__file__).with_suffix(".sql").read_text())
     # The queue's own schema, as shipped by the procrastinate release that uv.lock pins.
     driver.execute(resources.files("procrastinate").joinpath("sql/schema.sql").read_text())

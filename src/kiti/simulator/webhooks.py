@@ -1,0 +1,205 @@
+"""Webhooks: written down with the event they announce, posted by one courier, retried.
+
+Only HTTP 200 acknowledges. A delivery is `waiting` (or `held`, to be reordered), `sending`, then
+`acknowledged`, `given_up` after the last retry, or `dropped` by a fault.
+"""
+
+import asyncio
+import time
+from typing import Any, Final
+
+import httpx
+
+from kiti.simulator import wire
+from kiti.simulator.faults import WebhookFault
+from kiti.simulator.machine import Machine, wait_for_bell
+from kiti.simulator.store import Row
+
+CONCURRENT_POSTS: Final = 64
+REORDER_GAP_SECONDS: Final = 0.05
+ACKNOWLEDGED: Final = 200
+NO_FAULT: Final = WebhookFault()
+
+
+def announce_charge(machine: Machine, *, tx: Row) -> None:
+    """Write down the webhook for a transaction that has ended, well or badly."""
+    fault = machine.faults.for_webhook("charge") or NO_FAULT
+    if fault.shape == "legacy":
+        body = wire.charge_event_flat(tx)
+        body = fault.lie.told_about(body) if fault.lie else body
+        if fault.lie and fault.lie.tx_ref is not None:
+            body["txRef"] = body.pop("tx_ref")
+    else:
+        body = wire.charge_event(tx)
+        if fault.lie:
+            body["data"] = fault.lie.told_about(body["data"])
+    _enqueue(machine, fault=fault, kind="charge", subject=tx["id"], tx_id=tx["id"], body=body)
+
+
+def announce_refund(machine: Machine, *, refund: Row) -> None:
+    """Write down the webhook for a refund that has begun or ended."""
+    fault = machine.faults.for_webhook("refund") or NO_FAULT
+    body = wire.refund_event(refund)
+    if fault.lie:
+        body = fault.lie.told_about(body)
+        body["AmountRefunded"] = body.pop("amount", body["AmountRefunded"])
+    _enqueue(
+        machine,
+        fault=fault,
+        kind="refund",
+        subject=refund["id"],
+        tx_id=refund["tx_id"],
+        body=body,
+    )
+
+
+def announce_transfer(machine: Machine, *, transfer: Row) -> None:
+    """Write down the webhook for a transfer that has ended, well or badly."""
+    fault = machine.faults.for_webhook("transfer") or NO_FAULT
+    if fault.shape == "legacy":
+        body, inside = wire.transfer_event_wrapped(transfer), "transfer"
+    else:
+        body, inside = wire.transfer_event(transfer), "data"
+    if fault.lie:
+        body[inside] = fault.lie.told_about(body[inside])
+    _enqueue(
+        machine, fault=fault, kind="transfer", subject=transfer["id"], tx_id=None, body=body
+    )
+
+
+async def run_courier(machine: Machine) -> None:
+    """Post what is due until cancelled, a bounded number at a time."""
+    limits = httpx.Limits(
+        max_connections=CONCURRENT_POSTS, max_keepalive_connections=CONCURRENT_POSTS
+    )
+    async with httpx.AsyncClient(limits=limits, trust_env=False) as client, asyncio.TaskGroup() as g:
+        under_way: set[asyncio.Task[None]] = set()
+        while True:
+            for row in _due(machine, limit=CONCURRENT_POSTS - len(under_way)):
+                task = g.create_task(_deliver(machine, client, row=row))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+            full = len(under_way) >= CONCURRENT_POSTS
+            await wait_for_bell(machine.post_bell, until=None if full else _next_at(machine))
+
+
+async def post_copies(
+    machine: Machine, *, body: str, verif_hash: str | None, copies: int, concurrency: int
+) -> list[int]:
+    """Post the same bytes so many times, and return the statuses; 0 is a connection error."""
+    slots = asyncio.Semaphore(concurrency)
+    limits = httpx.Limits(max_connections=concurrency)
+    async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
+
+        async def one() -> int:
+            async with slots:
+                return await _post(machine, client, body=body, verif_hash=verif_hash)
+
+        return list(await asyncio.gather(*(one() for _ in range(copies))))
+
+
+def _enqueue(
+    machine: Machine,
+    *,
+    fault: WebhookFault,
+    kind: str,
+    subject: int,
+    tx_id: int | None,
+    body: dict[str, Any],
+) -> None:
+    now = time.time()
+    if fault.drop:
+        state, next_at = "dropped", now
+    elif fault.reorder > 1:
+        state, next_at = "held", now + fault.hold_seconds
+    else:
+        state, next_at = "waiting", now + fault.delay_ms / 1000
+    text = wire.ENCODER.encode(body).decode()
+    for _ in range(1 + fault.duplicate):
+        machine.store.run(
+            "INSERT INTO delivery (kind, subject, tx_id, body, verif_hash, state, next_at,"
+            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *(kind, subject, tx_id, text, fault.verif_hash, state, next_at, now),
+        )
+    if state == "held":
+        _release_reversed(machine, when_there_are=fault.reorder)
+    machine.post_bell.set()
+
+
+def _release_reversed(machine: Machine, *, when_there_are: int) -> None:
+    held = machine.store.all(
+        "SELECT id FROM delivery WHERE state = 'held' ORDER BY id DESC LIMIT 10000"
+    )
+    if len(held) < when_there_are:
+        return
+    now = time.time()
+    for place, row in enumerate(held):
+        machine.store.run(
+            "UPDATE delivery SET state = 'waiting', next_at = ? WHERE id = ?",
+            *(now + place * REORDER_GAP_SECONDS, row["id"]),
+        )
+
+
+def _due(machine: Machine, *, limit: int) -> list[Row]:
+    if limit <= 0:
+        return []
+    with machine.store.atomic():
+        rows = machine.store.all(
+            "SELECT id, body, verif_hash, attempts FROM delivery"
+            " WHERE state IN ('waiting', 'held') AND next_at <= ? ORDER BY next_at, id LIMIT ?",
+            *(time.time(), limit),
+        )
+        for row in rows:
+            machine.store.run(
+                "UPDATE delivery SET state = 'sending', attempts = attempts + 1 WHERE id = ?",
+                row["id"],
+            )
+    return rows
+
+
+def _next_at(machine: Machine) -> float | None:
+    at: float | None = machine.store.value(
+        "SELECT min(next_at) FROM delivery WHERE state IN ('waiting', 'held')"
+    )
+    return at
+
+
+async def _deliver(machine: Machine, client: httpx.AsyncClient, *, row: Row) -> None:
+    status = await _post(machine, client, body=row["body"], verif_hash=row["verif_hash"])
+    now = time.time()
+    if status == ACKNOWLEDGED:
+        machine.store.run(
+            "UPDATE delivery SET state = 'acknowledged', last_status = ?, acknowledged_at = ?"
+            " WHERE id = ?",
+            *(status, now, row["id"]),
+        )
+    else:
+        retry = row["attempts"] < machine.config.max_retries
+        machine.store.run(
+            "UPDATE delivery SET state = ?, last_status = ?, next_at = ? WHERE id = ?",
+            "waiting" if retry else "given_up",
+            *(status, now + machine.config.retry_seconds, row["id"]),
+        )
+    # The courier may be waiting for a free place, or must learn of the retry.
+    machine.post_bell.set()
+
+
+async def _post(
+    machine: Machine, client: httpx.AsyncClient, *, body: str, verif_hash: str | None
+) -> int:
+    """Return the HTTP status, or 0 when there was none."""
+    config = machine.config
+    headers = {
+        "content-type": "application/json",
+        "verif-hash": config.webhook_hash if verif_hash is None else verif_hash,
+    }
+    try:
+        answer = await client.post(
+            config.webhook_url,
+            content=body,
+            headers=headers,
+            timeout=config.webhook_timeout_seconds,
+        )
+    except httpx.HTTPError:
+        return 0
+    return answer.status_code

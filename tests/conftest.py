@@ -1,0 +1,112 @@
+"""The test bench: a real PostgreSQL, a fresh database for each test, a clock that can be moved.
+
+Without DATABASE_URL the embedded PostgreSQL runs, one cluster for all xdist workers; with it, that server.
+Databases are copied from a migrated template, so a fresh one costs some tens of milliseconds.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from kiti.db import Database
+from kiti.db.embedded import CONFIGURATION, EmbeddedDatabase
+from kiti.db.migrate import migrate, newest
+from tests.box import Box
+
+# A crash of the test machine may lose the test data; a crash of PostgreSQL alone does not.
+FAST = CONFIGURATION + "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server that may make and drop databases."""
+    given = os.environ.get("DATABASE_URL", "")
+    if given:
+        yield given
+        return
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    # A Unix socket's path must be short, and root's own directories are closed to the server's user.
+    directory = Path(tempfile.gettempdir()) / f"kiti-test-{os.getuid()}-{shared.name}" / "pg"
+    embedded = EmbeddedDatabase(directory, settings=FAST)
+    with _exclusive(shared / "cluster.lock"):
+        url = embedded.start("postgres")
+    yield url
+    embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a migrated, otherwise empty database, made once per server."""
+    name = f"kiti_template_{newest()}_{_schema_digest()}"
+    with _exclusive(tmp_path_factory.getbasetemp().parent / "template.lock"):
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            there = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+            if there is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name + "_new")))
+        if there is None:
+            migrate(database_url(server_url, name + "_new"))
+            with psycopg.connect(server_url, autocommit=True) as connection:
+                connection.execute(
+                    sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                        sql.Identifier(name + "_new"), sql.Identifier(name)
+                    )
+                )
+    return name
+
+
+@pytest.fixture
+def fresh_url(server_url: str, template: str) -> Iterator[str]:
+    """The URL of a fresh, migrated database; dropped afterwards."""
+    name = f"kiti_{uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    yield database_url(server_url, name)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+async def box(fresh_url: str) -> AsyncIterator[Box]:
+    """A fresh database with the verbs that tests speak."""
+    database = Database(fresh_url, minimum=1, maximum=12)
+    await database.open()
+    yield Box(database)
+    await database.close()
+
+
+def database_url(server: str, name: str) -> str:
+    parts = urlsplit(server)
+    return urlunsplit(parts._replace(path=f"/{name}", netloc=parts.netloc or "@")).replace("@@", "@")
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _schema_digest() -> str:
+    """A changed migration file makes a new template on a server that keeps its databases between runs."""
+    import hashlib
+    from importlib import resources
+
+    versions = resources.files("kiti.db").joinpath("migrations/versions")
+    digest = hashlib.sha256()
+    for file in sorted(versions.iterdir(), key=lambda f: f.name):
+        if file.name.endswith((".sql", ".py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:10]
