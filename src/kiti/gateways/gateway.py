@@ -21,6 +21,19 @@ class MalformedWebhook(KitiError):
     """The body is authentic but of no shape that the gateway is known to send."""
 
 
+class UnreadableAmount(KitiError):
+    """The gateway has captured money, but the amount it tells is none that Kiti can hold.
+
+    An unknown currency, a fraction of a minor unit, no number at all: rounding would lose money and `Unknown`
+    would ask forever, so `lookup` and `verify` raise this and a person reviews the payment.
+    """
+
+    def __init__(self, message: str, *, transaction_id: str, reference: str) -> None:
+        super().__init__(message)
+        self.transaction_id = transaction_id
+        self.reference = reference
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a gateway can do, so that flows ask instead of naming providers."""
 
@@ -148,10 +161,10 @@ class Gateway(Protocol):
         """Make the page unusable; False where the gateway would not or could not say."""
 
     async def lookup(self, reference: str) -> Truth:
-        """The truth about our reference; of several transactions a captured one goes first."""
+        """The truth about our reference, a captured transaction first; raises UnreadableAmount."""
 
     async def verify(self, transaction_id: str) -> Truth:
-        """The truth about one of the gateway's transactions."""
+        """The truth about one of the gateway's transactions; raises UnreadableAmount."""
 
     async def refund(self, request: RefundRequest) -> GatewayRefund | Rejected | Unknown:
         """Ask for money to go back. After Unknown call `list_refunds` before asking again."""

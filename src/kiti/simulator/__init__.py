@@ -10,8 +10,8 @@ The gateway is below ``/v3``: amounts in major units, bearer secret key, answers
 asks for a redirect is approved at ``/approve/{flw_ref}``. The shapes follow Flutterwave's published
 v3 reference and deliveries seen in the wild.
 
-Control API: JSON over HTTP, no authentication, never part of Flutterwave, errors are
-``{"error": …}`` with 4xx.
+Control API: JSON over HTTP, no authentication, never part of Flutterwave, errors like
+the gateway's with 4xx.
 
 ``GET /_sim/health``
     ``{"ok": true}`` once the server listens.

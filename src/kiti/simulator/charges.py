@@ -228,12 +228,10 @@ def act(machine: Machine, *, tx_ref: str, action: Action, options: PayOptions) -
     with machine.store.atomic():
         offer = _offer(machine, tx_ref=tx_ref, options=options)
         match action:
-            case "pay":
-                return _pay(machine, offer, options, count=1, webhook=True)
-            case "pay-twice":
-                return _pay(machine, offer, options, count=2, webhook=True)
-            case "pay-without-webhook":
-                return _pay(machine, offer, options, count=1, webhook=False)
+            case "pay" | "pay-without-webhook" | "pay-twice":
+                count = 2 if action == "pay-twice" else 1
+                webhook = action != "pay-without-webhook"
+                return _pay(machine, offer, options, count=count, webhook=webhook)
             case "say-nothing":
                 paid = _pay(machine, offer, options, count=1, webhook=False)
                 return msgspec.structs.replace(paid, redirect=None)
@@ -297,9 +295,7 @@ def _offer(machine: Machine, *, tx_ref: str, options: PayOptions) -> Offer:
     )
 
 
-def _pay(
-    machine: Machine, offer: Offer, options: PayOptions, *, count: int, webhook: bool
-) -> Paid:
+def _pay(machine: Machine, offer: Offer, options: PayOptions, *, count: int, webhook: bool) -> Paid:
     ids: list[int] = []
     for _ in range(count):
         tx = _record(machine, offer=offer, status="successful", options=options)

@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 import msgspec
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kiti.simulator.faults import ApiFault, Lie
@@ -22,15 +23,13 @@ TOO_MANY_REQUESTS: Final = 429
 class Gate:
     """ASGI: authentication, counting and faults for `/v3`; everything else passes through."""
 
-    def __init__(self, app: ASGIApp, *, faults: Faults, secret_key: str, not_found_http_status: Any) -> None:
+    def __init__(self, app: ASGIApp, *, machine: Machine) -> None:
         self._app = app
-        self._faults = faults
-        self._bearer = f"Bearer {secret_key}".encode()
-        self._not_found_http_status = not_found_http_status
+        self._machine = machine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or have it meet its fault."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v3/"):
+        if scope["type"] != ScopeType.HTTP or not scope["path"].startswith("/v3/"):
             await self._app(scope, receive, send)
             return
         call = f"{scope['method']} {scope['path']}"

@@ -16,9 +16,7 @@ BATCH: Final = 500
 Action = Callable[[Machine, int, dict[str, Any]], None]
 
 
-def set_timer(
-    machine: Machine, *, kind: str, subject: int, delay_seconds: float, **data: Any
-) -> None:
+def set_timer(machine: Machine, *, kind: str, subject: int, delay_seconds: float, **data: Any) -> None:
     """Have the action named `kind` happen to `subject` after the delay."""
     machine.store.run(
         "INSERT INTO timer (at, kind, subject, data) VALUES (?, ?, ?, ?)",

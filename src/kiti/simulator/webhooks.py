@@ -8,11 +8,10 @@ import asyncio
 import time
 from typing import Any, Final
 
-import httpx
-
 from kiti.simulator import wire
 from kiti.simulator.faults import WebhookFault
 from kiti.simulator.machine import Machine, wait_for_bell
+from kiti.simulator.postbox import Postbox
 from kiti.simulator.store import Row
 
 CONCURRENT_POSTS: Final = 64
@@ -62,40 +61,40 @@ def announce_transfer(machine: Machine, *, transfer: Row) -> None:
         body, inside = wire.transfer_event(transfer), "data"
     if fault.lie:
         body[inside] = fault.lie.told_about(body[inside])
-    _enqueue(
-        machine, fault=fault, kind="transfer", subject=transfer["id"], tx_id=None, body=body
-    )
+    _enqueue(machine, fault=fault, kind="transfer", subject=transfer["id"], tx_id=None, body=body)
 
 
 async def run_courier(machine: Machine) -> None:
     """Post what is due until cancelled, a bounded number at a time."""
-    limits = httpx.Limits(
-        max_connections=CONCURRENT_POSTS, max_keepalive_connections=CONCURRENT_POSTS
-    )
-    async with httpx.AsyncClient(limits=limits, trust_env=False) as client, asyncio.TaskGroup() as g:
-        under_way: set[asyncio.Task[None]] = set()
-        while True:
-            for row in _due(machine, limit=CONCURRENT_POSTS - len(under_way)):
-                task = g.create_task(_deliver(machine, client, row=row))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-            full = len(under_way) >= CONCURRENT_POSTS
-            await wait_for_bell(machine.post_bell, until=None if full else _next_at(machine))
+    idle = [Postbox() for _ in range(CONCURRENT_POSTS)]
+    try:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for row in _due(machine, limit=len(idle)):
+                    group.create_task(_deliver(machine, idle.pop(), idle, row=row))
+                await wait_for_bell(machine.post_bell, until=_next_at(machine) if idle else None)
+    finally:
+        for postbox in idle:
+            postbox.close()
 
 
 async def post_copies(
     machine: Machine, *, body: str, verif_hash: str | None, copies: int, concurrency: int
 ) -> list[int]:
     """Post the same bytes so many times, and return the statuses; 0 is a connection error."""
-    slots = asyncio.Semaphore(concurrency)
-    limits = httpx.Limits(max_connections=concurrency)
-    async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
+    statuses: list[int] = []
 
-        async def one() -> int:
-            async with slots:
-                return await _post(machine, client, body=body, verif_hash=verif_hash)
+    async def post_share() -> None:
+        postbox = Postbox()
+        try:
+            while next(left, None) is not None:
+                statuses.append(await _post(machine, postbox, body=body, verif_hash=verif_hash))
+        finally:
+            postbox.close()
 
-        return list(await asyncio.gather(*(one() for _ in range(copies))))
+    left = iter(range(copies))
+    await asyncio.gather(*(post_share() for _ in range(min(copies, concurrency))))
+    return statuses
 
 
 def _enqueue(
@@ -127,9 +126,7 @@ def _enqueue(
 
 
 def _release_reversed(machine: Machine, *, when_there_are: int) -> None:
-    held = machine.store.all(
-        "SELECT id FROM delivery WHERE state = 'held' ORDER BY id DESC LIMIT 10000"
-    )
+    held = machine.store.all("SELECT id FROM delivery WHERE state = 'held' ORDER BY id DESC LIMIT 10000")
     if len(held) < when_there_are:
         return
     now = time.time()
@@ -158,19 +155,17 @@ def _due(machine: Machine, *, limit: int) -> list[Row]:
 
 
 def _next_at(machine: Machine) -> float | None:
-    at: float | None = machine.store.value(
-        "SELECT min(next_at) FROM delivery WHERE state IN ('waiting', 'held')"
-    )
+    at: float | None = machine.store.value("SELECT min(next_at) FROM delivery WHERE state IN ('waiting', 'held')")
     return at
 
 
-async def _deliver(machine: Machine, client: httpx.AsyncClient, *, row: Row) -> None:
-    status = await _post(machine, client, body=row["body"], verif_hash=row["verif_hash"])
+async def _deliver(machine: Machine, postbox: Postbox, idle: list[Postbox], *, row: Row) -> None:
+    status = await _post(machine, postbox, body=row["body"], verif_hash=row["verif_hash"])
+    idle.append(postbox)
     now = time.time()
     if status == ACKNOWLEDGED:
         machine.store.run(
-            "UPDATE delivery SET state = 'acknowledged', last_status = ?, acknowledged_at = ?"
-            " WHERE id = ?",
+            "UPDATE delivery SET state = 'acknowledged', last_status = ?, acknowledged_at = ? WHERE id = ?",
             *(status, now, row["id"]),
         )
     else:
@@ -184,22 +179,14 @@ async def _deliver(machine: Machine, client: httpx.AsyncClient, *, row: Row) -> 
     machine.post_bell.set()
 
 
-async def _post(
-    machine: Machine, client: httpx.AsyncClient, *, body: str, verif_hash: str | None
-) -> int:
-    """Return the HTTP status, or 0 when there was none."""
+async def _post(machine: Machine, postbox: Postbox, *, body: str, verif_hash: str | None) -> int:
     config = machine.config
-    headers = {
-        "content-type": "application/json",
-        "verif-hash": config.webhook_hash if verif_hash is None else verif_hash,
-    }
-    try:
-        answer = await client.post(
-            config.webhook_url,
-            content=body,
-            headers=headers,
-            timeout=config.webhook_timeout_seconds,
-        )
-    except httpx.HTTPError:
-        return 0
-    return answer.status_code
+    return await postbox.post(
+        config.webhook_url,
+        body=body.encode(),
+        headers={
+            "content-type": "application/json",
+            "verif-hash": config.webhook_hash if verif_hash is None else verif_hash,
+        },
+        timeout_seconds=config.webhook_timeout_seconds,
+    )

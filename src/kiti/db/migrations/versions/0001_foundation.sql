@@ -217,7 +217,7 @@ CREATE TABLE payment (
     method text NOT NULL CHECK (method IN ('CARD', 'MOBILE_MONEY', 'BANK_TRANSFER', 'USSD', 'CASH')),
     state text NOT NULL CHECK (
         state IN (
-            'created', 'submitting', 'unknown', 'pending', 'captured', 'failed', 'expired', 'cancelled', 'review'
+            'submitting', 'unknown', 'pending', 'captured', 'failed', 'expired', 'cancelled', 'review'
         )
     ),
     amount bigint NOT NULL CHECK (amount > 0), -- what the seats cost
@@ -234,7 +234,7 @@ CREATE TABLE payment (
     PRIMARY KEY (booking_id, id)
 );
 CREATE UNIQUE INDEX payment_one_open ON payment (booking_id)
-WHERE state IN ('created', 'submitting', 'unknown', 'pending');
+WHERE state IN ('submitting', 'unknown', 'pending');
 CREATE INDEX payment_id ON payment (id);
 CREATE INDEX payment_due ON payment (poll_after) WHERE poll_after IS NOT NULL;
 
@@ -288,6 +288,7 @@ CREATE TABLE refund (
     FOREIGN KEY (booking_id, gateway, transaction_id) REFERENCES charge (booking_id, gateway, transaction_id)
 );
 CREATE INDEX refund_id ON refund (id);
+CREATE INDEX refund_transaction ON refund (transaction_id);
 CREATE INDEX refund_due ON refund (act_after) WHERE act_after IS NOT NULL;
 
 -- Every webhook delivery once, by the SHA-256 of its raw body.

@@ -1,0 +1,57 @@
+"""Doorway: the JSON API, provider webhooks, problem+json. The contract stands in the generated OpenAPI document."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.config.app import AppConfig
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+from kiti.api.bookings import Bookings, Reservations
+from kiti.api.jobs import Jobs
+from kiti.api.operations import Operations
+from kiti.api.payments import Payments, Refunds
+from kiti.api.problems import of_bug, of_http_error, of_kiti_error
+from kiti.api.tickets import Tickets
+from kiti.api.trips import Trips
+from kiti.core.errors import KitiError
+from kiti.flows.house import House
+
+VERSION = "0.1.0"
+BODY_BYTES = 64 * 1024
+
+
+def create_api() -> AppConfig:
+    """Handlers, errors and the OpenAPI document of the JSON API."""
+    return AppConfig(
+        route_handlers=[Trips, Reservations, Bookings, Payments, Refunds, Tickets, Jobs, Operations],
+        dependencies={"house": Provide(_house, sync_to_thread=False)},
+        exception_handlers={KitiError: of_kiti_error, HTTPException: of_http_error, Exception: of_bug},
+        request_max_body_size=BODY_BYTES,
+        openapi_config=OpenAPIConfig(
+            title="Kiti",
+            version=VERSION,
+            description="Sells seats on dated departures. Amounts are integers in minor units, times RFC 3339 UTC.",
+            path="/schema",
+            render_plugins=[],
+            components=Components(
+                security_schemes={
+                    "hold": SecurityScheme(
+                        type="apiKey",
+                        name="Authorization",
+                        security_scheme_in="header",
+                        description="`Hold <holdToken>`, as the reservation answered it.",
+                    ),
+                    "scheduler": SecurityScheme(type="http", scheme="bearer", description="JOB_SECRET_KEY"),
+                }
+            ),
+        ),
+    )
+
+
+def _house(request: Request[Any, Any, Any]) -> House:
+    found = request.app.state.house
+    assert isinstance(found, House)
+    return found

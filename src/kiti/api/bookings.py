@@ -1,0 +1,260 @@
+"""Reserve, and what the holder of a booking may do with it."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, delete, get, post, put
+from litestar.params import Parameter
+
+from kiti.api import wire
+from kiti.api.access import check_booking
+from kiti.audit import actions as audit
+from kiti.audit.model import Event
+from kiti.bookings import actions as bookings
+from kiti.bookings import reads as booking_reads
+from kiti.bookings.actions import WrongState
+from kiti.bookings.model import BookedSeat, Contact
+from kiti.core import text
+from kiti.core.errors import InvalidInput
+from kiti.core.money import Money
+from kiti.core.tokens import hold_token
+from kiti.flows import holds, show
+from kiti.flows.house import House
+from kiti.flows.reserve import Item, Passenger, Reservation, reserve
+from kiti.network.model import TripDetail
+
+LANGUAGES = {"en", "fr", "sw"}
+
+
+class Reservations(Controller):
+    """`/api/bookings/reserve`."""
+
+    path = "/api/bookings/reserve"
+    tags = ("Reserve",)
+
+    @post(summary="Hold seats for some minutes")
+    async def reserve(self, house: House, data: wire.ReserveBody) -> wire.ReservedShape:
+        """All seats or none; a 409 names the taken ones in `seatNumbers`."""
+        reservation = _reservation(data)
+        reserved = await reserve(house.db, house.catalogue, reservation)
+        trips = {seat.trip: await house.catalogue.trip(seat.trip) for seat in reserved.seats}
+        items = [
+            _item(trips[trip], [s.seat for s in reserved.seats if s.trip == trip], places)
+            for trip, places in {s.trip: (s.from_seq, s.to_seq) for s in reserved.seats}.items()
+        ]
+        return wire.ReservedShape(
+            booking_id=reserved.booking,
+            reference=reserved.reference,
+            status="HELD",
+            trip_id=reserved.seats[0].trip,
+            seat_numbers=[seat.seat for seat in reserved.seats],
+            items=items,
+            amount=reserved.amount,
+            currency=reserved.currency,
+            expires_at=reserved.expires_at,
+            hold_token=hold_token(reserved.booking, secret=house.settings.jwt_secret),
+        )
+
+    @get(summary="The seat map of a trip between two stops")
+    async def seats(
+        self,
+        house: House,
+        request: Request[Any, Any, Any],
+        trip_id: UUID = Parameter(query="tripId"),
+        from_code: str | None = Parameter(query="from", default=None, max_length=120),
+        to_code: str | None = Parameter(query="to", default=None, max_length=120),
+    ) -> Response[wire.SeatMapShape | None]:
+        """With an ETag: send it back as `If-None-Match` and hear 304 while nothing has changed."""
+        found = await show.seat_map(house, trip_id, from_code=from_code, to_code=to_code)
+        headers = {"ETag": found.etag, "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == found.etag:
+            return Response(None, status_code=304, headers=headers)
+        return Response(_seat_map(found), headers=headers)
+
+
+class Bookings(Controller):
+    """`/api/bookings/{id}`: for whoever holds its token."""
+
+    path = "/api/bookings/{booking_id:uuid}"
+    tags = ("Bookings",)
+
+    @get(summary="A booking")
+    async def show(self, house: House, request: Request[Any, Any, Any], booking_id: UUID) -> wire.BookingShape:
+        """As its holder sees it."""
+        check_booking(request, booking_id, house.settings)
+        return _booking(await show.booking(house, booking_id))
+
+    @post("/extend", summary="Hold on", status_code=200)
+    async def extend(
+        self, house: House, request: Request[Any, Any, Any], booking_id: UUID, data: wire.ExtendBody | None = None
+    ) -> wire.BookingShape:
+        """For some minutes from now, up to an hour after the hold began."""
+        check_booking(request, booking_id, house.settings)
+        minutes = (data or wire.ExtendBody()).hold_duration_minutes
+        await holds.extend(house.db, booking=booking_id, minutes=minutes, actor="guest")
+        return _booking(await show.booking(house, booking_id))
+
+    @delete("/hold", summary="Give the seats back", status_code=200)
+    async def release(self, house: House, request: Request[Any, Any, Any], booking_id: UUID) -> wire.BookingShape:
+        """At once; others can take them."""
+        check_booking(request, booking_id, house.settings)
+        await holds.release(house.db, booking=booking_id, actor="guest")
+        return _booking(await show.booking(house, booking_id))
+
+    @put("/passengers", summary="Say who travels")
+    async def passengers(
+        self, house: House, request: Request[Any, Any, Any], booking_id: UUID, data: wire.PassengersBody
+    ) -> wire.BookingShape:
+        """Names for seats, and whom to reach. Before the tickets are made."""
+        check_booking(request, booking_id, house.settings)
+        await name_passengers(house, booking_id, data)
+        return _booking(await show.booking(house, booking_id))
+
+
+async def name_passengers(house: House, booking_id: UUID, data: wire.PassengersBody) -> None:
+    """Put names to seats and, if given, a contact to the booking; all or nothing."""
+    async with house.db.transaction() as tx:
+        booking = await bookings.lock(tx, booking=booking_id)
+        if booking.state not in {"held", "awaiting_payment"}:
+            raise WrongState(f"A booking that is {booking.standing} keeps its passengers' names.")
+        lines = await booking_reads.seats_of(tx, bookings=[booking_id])
+        for named in data.passengers:
+            name = text.clean(named.name, field="passengers")
+            line = _line_of(lines, named)
+            await bookings.name_passenger(tx, booking=booking_id, trip=line.trip_id, seat=line.seat, name=name)
+        if data.contact is not None:
+            await bookings.set_contact(tx, booking=booking_id, contact=contact_of(data.contact))
+        await audit.record(tx, events=[Event(subject=booking_id, actor="guest", action="booking.passengers")])
+
+
+def contact_of(body: wire.ContactBody) -> Contact:
+    """A contact, cleaned; raises InvalidInput."""
+    return Contact(
+        name=text.clean(body.name, field="contact.name"),
+        email=text.email(body.email, field="contact.email"),
+        phone=text.phone(body.phone, field="contact.phone"),
+    )
+
+
+def _line_of(lines: list[BookedSeat], named: wire.PassengerNameBody) -> BookedSeat:
+    fitting = [
+        line
+        for line in lines
+        if line.seat == named.seat_number and (named.trip_id is None or line.trip_id == named.trip_id)
+    ]
+    if len(fitting) != 1:
+        problem = "is on several trips: say which by tripId" if fitting else "is not in this booking"
+        raise InvalidInput("passengers", f"Seat {named.seat_number} {problem}.")
+    return fitting[0]
+
+
+def _reservation(data: wire.ReserveBody) -> Reservation:
+    if (data.items is None) == (data.trip_id is None):
+        raise InvalidInput("tripId", "Give either tripId or items.")
+    bodies = data.items or [
+        wire.ItemBody(
+            trip_id=data.trip_id,  # type: ignore[arg-type] # one of the two is there
+            seat_numbers=data.seat_numbers,
+            seat_count=data.seat_count,
+            from_=data.from_,
+            to=data.to,
+        )
+    ]
+    return Reservation(
+        items=tuple(_plan_item(body) for body in bodies),
+        hold_minutes=data.hold_duration_minutes,
+        passengers=tuple(
+            Passenger(name=text.clean(p.name, field="passengers"), seat=(p.seat_number or "").upper())
+            for p in data.passengers
+        ),
+        contact=contact_of(data.contact),
+        language=data.language if data.language in LANGUAGES else "en",
+    )
+
+
+def _plan_item(body: wire.ItemBody) -> Item:
+    if body.seat_numbers is not None and body.seat_count is not None:
+        raise InvalidInput("seatNumbers", "Give either seatNumbers or seatCount.")
+    if body.seat_count is not None and body.seat_count < 1:
+        raise InvalidInput("seatCount", "At least one seat.")
+    return Item(
+        trip=body.trip_id,
+        seats=tuple(number.upper() for number in body.seat_numbers or ()),
+        count=body.seat_count or 0,
+        from_code=body.from_,
+        to_code=body.to,
+    )
+
+
+def _item(trip: TripDetail, numbers: list[str], places: tuple[int, int]) -> wire.ItemShape:
+    start, end = trip.stops[places[0]], trip.stops[places[1]]
+    return wire.ItemShape(
+        trip_id=trip.trip.id,
+        seat_numbers=numbers,
+        from_=start.code,
+        to=end.code,
+        departure_at=start.departs_at,
+        arrival_at=end.arrives_at,
+    )
+
+
+def _seat_map(found: show.SeatMap) -> wire.SeatMapShape:
+    return wire.SeatMapShape(
+        trip_id=found.trip.trip.id,
+        from_=found.boards.code,
+        to=found.alights.code,
+        seats=[
+            wire.SeatShape(
+                number=offer.seat.number,
+                seat_class=offer.seat.seat_class,
+                status=offer.status,
+                price=None if offer.price is None else money(offer.price),
+                deck=offer.seat.deck,
+                row=offer.seat.row_index,
+                column=offer.seat.column_index,
+                window=offer.seat.is_window,
+                aisle=offer.seat.is_aisle,
+                accessible=offer.seat.is_accessible,
+            )
+            for offer in found.seats
+        ],
+        seats_available=found.available,
+    )
+
+
+def money(amount: Money) -> wire.MoneyShape:
+    """An amount as the API writes it."""
+    return wire.MoneyShape(amount=amount.amount, currency=amount.currency)
+
+
+def _booking(view: show.BookingView) -> wire.BookingShape:
+    booking = view.booking
+    unpaid = booking.state in {"held", "awaiting_payment", "expired"}
+    return wire.BookingShape(
+        booking_id=booking.id,
+        reference=booking.reference,
+        status=booking.standing.upper(),  # type: ignore[arg-type] # the states in capitals
+        trip_id=view.lines[0].trip_id,
+        seat_numbers=[line.seat for line in view.lines],
+        items=[
+            _item(trip, [line.seat for line in lines], (lines[0].from_seq, lines[0].to_seq))
+            for trip, lines in view.by_trip()
+        ],
+        passengers=[
+            wire.PassengerShape(
+                trip_id=line.trip_id,
+                seat_number=line.seat,
+                name=line.passenger_name,
+                seat_class=line.seat_class,
+                price=wire.MoneyShape(amount=line.fare, currency=booking.currency),
+            )
+            for line in view.lines
+        ],
+        contact=wire.ContactBody(name=booking.contact_name, email=booking.contact_email, phone=booking.contact_phone),
+        amount=booking.amount,
+        currency=booking.currency,
+        created_at=booking.created_at,
+        expires_at=booking.hold_expires_at if unpaid else None,
+        confirmed_at=booking.confirmed_at,
+        payment_status=None if view.payment is None else view.payment.status,
+    )

@@ -1,0 +1,136 @@
+"""Pay: open an attempt, see how far it has come, hear from gateways."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, get, post
+from litestar.params import Parameter
+
+from kiti.api import wire
+from kiti.api.access import check_booking
+from kiti.api.bookings import contact_of
+from kiti.bookings.model import Contact
+from kiti.core import text
+from kiti.core.errors import InvalidInput
+from kiti.flows import show
+from kiti.flows.checkout import Intent, initiate
+from kiti.flows.house import House
+from kiti.flows.webhooks import receive_webhook
+from kiti.payments import reads as payment_reads
+
+WEBHOOK_BODY_BYTES = 256 * 1024
+
+
+class Payments(Controller):
+    """`/api/payments`."""
+
+    path = "/api/payments"
+    tags = ("Pay",)
+
+    @post("/initiate", summary="Open an attempt to pay")
+    async def initiate(
+        self, house: House, request: Request[Any, Any, Any], data: wire.InitiateBody
+    ) -> Response[wire.PaymentOpenedShape]:
+        """201 with the page to pay on; 200 with the same one while it is open."""
+        check_booking(request, data.booking_id, house.settings)
+        contact = contact_of(data.contact)
+        phone = text.phone(data.phone_number, field="phoneNumber") or contact.phone
+        opened = await initiate(
+            house,
+            Intent(
+                booking=data.booking_id,
+                method=data.payment_method,
+                gateway=data.gateway,
+                amount=data.amount,
+                currency=data.currency,
+                return_url=_return_url(data.return_url),
+                contact=Contact(name=contact.name, email=contact.email, phone=phone),
+            ),
+        )
+        payment = opened.payment
+        shape = wire.PaymentOpenedShape(
+            payment_id=payment.id,
+            reference=str(payment.id),
+            status=(await show.payment(house, payment.id)).status,
+            payment_url=payment.checkout_url,
+            amount=payment.amount,
+            fee=payment.fee,
+            total=payment.total.amount,
+            currency=payment.currency,
+            expires_at=payment.expires_at,
+        )
+        return Response(shape, status_code=201 if opened.is_new else 200)
+
+    @get("/status", summary="How far a payment has come")
+    async def status(
+        self,
+        house: House,
+        payment_id: UUID | None = Parameter(query="paymentId", default=None),
+        reference: str | None = Parameter(query="reference", default=None, max_length=64),
+    ) -> Response[wire.PaymentShape]:
+        """By `paymentId` or by `reference`; whoever knows one of them may ask."""
+        view = await show.payment(house, _which(payment_id, reference))
+        payment = view.payment
+        shape = wire.PaymentShape(
+            payment_id=payment.id,
+            reference=str(payment.id),
+            booking_id=payment.booking_id,
+            status=view.status,
+            amount=payment.amount,
+            fee=payment.fee,
+            total=payment.total.amount,
+            currency=payment.currency,
+            gateway=payment.gateway,
+            method=payment.method,
+            refunded_amount=view.standing.refunded,
+            failure_reason=payment.failure_reason if view.status not in {"PENDING", "COMPLETED"} else None,
+        )
+        return Response(shape, headers={"Cache-Control": "no-store"})
+
+    @post("/webhook/{gateway:str}", summary="For gateways", status_code=200, request_max_body_size=WEBHOOK_BODY_BYTES)
+    async def webhook(self, house: House, request: Request[Any, Any, Any], gateway: str) -> wire.WebhookShape:
+        """The raw body is verified first; it is kept once, answered at once, and acted on by a job."""
+        body = await request.body()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        await receive_webhook(house, gateway=gateway, headers=headers, body=body)
+        return wire.WebhookShape()
+
+
+class Refunds(Controller):
+    """`/api/refunds`."""
+
+    path = "/api/refunds"
+    tags = ("Pay",)
+
+    @get("/{refund_id:uuid}", summary="How far a refund has come")
+    async def show(self, house: House, request: Request[Any, Any, Any], refund_id: UUID) -> wire.RefundShape:
+        """For whoever holds the booking's token."""
+        async with house.db.reader() as reader:
+            refund = await payment_reads.refund(reader, refund=refund_id)
+        check_booking(request, refund.booking_id, house.settings)
+        statuses: dict[str, Any] = {"succeeded": "COMPLETED", "failed": "FAILED", "needs_attention": "REVIEW"}
+        return wire.RefundShape(
+            refund_id=refund.id,
+            booking_id=refund.booking_id,
+            status=statuses.get(refund.state, "PENDING"),
+            amount=refund.amount,
+            currency=refund.currency,
+            reason=refund.reason,
+        )
+
+
+def _which(payment_id: UUID | None, reference: str | None) -> UUID:
+    if payment_id is not None:
+        return payment_id
+    if reference is None:
+        raise InvalidInput("paymentId", "Give paymentId or reference.")
+    try:
+        return UUID(reference)
+    except ValueError:
+        raise InvalidInput("reference", "This is no reference of a payment of ours.") from None
+
+
+def _return_url(url: str) -> str:
+    if url and not url.startswith(("https://", "http://")):
+        raise InvalidInput("returnUrl", "It must be an http:// or https:// address.")
+    return url

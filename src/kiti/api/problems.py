@@ -1,0 +1,158 @@
+"""The one table that turns errors into problem+json (RFC 9457)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
+from litestar.exceptions import NotFoundException as NoRoute
+from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
+
+from kiti.api.access import NotAllowed, NotAuthenticated
+from kiti.bookings.actions import ReferenceTaken, WrongState
+from kiti.core.errors import InvalidInput, KitiError, NotFound, Overloaded
+from kiti.db import DatabaseUnavailable
+from kiti.flows.checkout import GatewayUnclear, PaymentRefused
+from kiti.flows.reserve import SeatsTaken, TripNotOnSale
+from kiti.flows.webhooks import ForgedWebhook
+from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+CLIENT_ERRORS = 400
+SERVER_ERRORS = 500
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """What is wrong with one field, named as the caller spelt it."""
+
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """RFC 9457's members and ours. `error` repeats the title, `statusCode` the status."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    error: str
+    status_code: int
+    instance: str = ""
+    errors: list[FieldError] = []
+    seat_numbers: list[str] = []
+
+
+# From an error to its status, code and title; the first that fits wins.
+TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
+    (SeatsTaken, 409, "CONFLICT", "Seats taken"),
+    (TripNotOnSale, 409, "CONFLICT", "Trip not on sale"),
+    (InvalidInput, 422, "VALIDATION_ERROR", "Invalid input"),
+    (NotFound, 404, "NOT_FOUND", "Not found"),
+    (WrongState, 409, "CONFLICT", "Wrong state"),
+    (PaymentChanged, 409, "CONFLICT", "Changed meanwhile"),
+    (RefundExceedsCharge, 409, "CONFLICT", "More than was paid"),
+    (ReferenceTaken, 503, "UNAVAILABLE", "Try again"),
+    (PaymentRefused, 402, "PAYMENT_ERROR", "Payment declined"),
+    (GatewayUnclear, 504, "PAYMENT_ERROR", "Payment service did not answer"),
+    (ForgedWebhook, 401, "AUTHENTICATION_ERROR", "Signature refused"),
+    (NotAuthenticated, 401, "AUTHENTICATION_ERROR", "Not authenticated"),
+    (NotAllowed, 403, "AUTHORIZATION_ERROR", "Not allowed"),
+    (Overloaded, 503, "OVERLOADED", "Too busy"),
+    (DatabaseUnavailable, 503, "UNAVAILABLE", "Try again"),
+)
+
+CODES = {
+    400: "VALIDATION_ERROR",
+    401: "AUTHENTICATION_ERROR",
+    403: "AUTHORIZATION_ERROR",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    422: "VALIDATION_ERROR",
+    429: "RATE_LIMITED",
+}
+
+
+def of_kiti_error(request: Request[Any, Any, Any], error: KitiError) -> Response[bytes]:
+    """An error of ours, by the table; one that the table lacks is a bug and answers 500."""
+    row = next((row for row in TABLE if isinstance(error, row[0])), None)
+    if row is None:
+        return of_bug(request, error)
+    _, status, code, title = row
+    errors = [FieldError(error.field, error.message)] if isinstance(error, InvalidInput) else []
+    seats = error.seats if isinstance(error, SeatsTaken) else []
+    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, Overloaded) else {}
+    return _answer(request, status, code, title, str(error), errors=errors, seats=seats, headers=headers)
+
+
+def of_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """An error of the framework: no such route, a body that is not what it should be."""
+    if isinstance(error, NotAuthorizedException):
+        return _answer(request, 401, CODES[401], "Not authenticated", error.detail)
+    if isinstance(error, ValidationException):
+        return _answer(request, 422, CODES[422], "Invalid input", "See errors.", errors=_fields(error))
+    if error.status_code >= SERVER_ERRORS:
+        return of_bug(request, error)
+    detail = "There is nothing at this address." if isinstance(error, NoRoute) else error.detail
+    code = CODES.get(error.status_code, "BAD_REQUEST")
+    return _answer(request, error.status_code, code, detail.partition(":")[0][:80], detail, headers=error.headers)
+
+
+def of_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Something that we did not foresee: the log gets all of it, the caller a sentence."""
+    log.error("unforeseen", path=request.url.path, method=request.method, exc_info=error)
+    return _answer(
+        request,
+        HTTP_500_INTERNAL_SERVER_ERROR,
+        "INTERNAL_ERROR",
+        "Internal error",
+        "Something went wrong on our side. It has been noted; try again in a moment.",
+    )
+
+
+def _fields(error: ValidationException) -> list[FieldError]:
+    extra = error.extra if isinstance(error.extra, list) else []
+    found = [
+        FieldError(str(item.get("key") or "body"), str(item.get("message", "")))
+        for item in extra
+        if isinstance(item, dict)
+    ]
+    return found or [FieldError("body", error.detail)]
+
+
+def _answer(
+    request: Request[Any, Any, Any],
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    errors: list[FieldError] | None = None,
+    seats: list[str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response[bytes]:
+    problem = Problem(
+        type="about:blank",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        error=title,
+        status_code=status,
+        instance=request.url.path,
+        errors=errors or [],
+        seat_numbers=seats or [],
+    )
+    return Response(
+        msgspec.json.encode(problem),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )

@@ -1,0 +1,109 @@
+"""The composition root: settings -> pool, queue, gateways, doorways. The only file that knows everything."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from litestar import Litestar
+from litestar.datastructures import State
+
+from kiti import jobs
+from kiti.api import create_api
+from kiti.cli import Composition, run
+from kiti.core.settings import Settings
+from kiti.db import Database
+from kiti.db.queue import Queue
+from kiti.flows.catalogue import Catalogue
+from kiti.flows.house import House
+from kiti.gateways.flutterwave import Flutterwave
+from kiti.tickets import actions as tickets
+from kiti.web import create_web
+
+log = structlog.get_logger(__name__)
+
+WORKER_CONCURRENCY = 8
+WORKER_SHUTDOWN_SECONDS = 10.0
+WORKER_RESTART_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[House]:
+    """Connect to everything, and let go of it again."""
+    db = Database(settings.database_url)
+    await db.open()
+    queue = Queue(db)
+    gateways = {
+        "flutterwave": Flutterwave(
+            base_url=settings.flutterwave_base_url,
+            secret_key=settings.flutterwave_secret_key,
+            webhook_hash=settings.flutterwave_webhook_hash,
+        )
+    }
+    try:
+        async with db.transaction() as tx:
+            ticket_key = await tickets.ensure_key(tx, secret=settings.jwt_secret)
+        house = House(
+            settings=settings, db=db, queue=queue, catalogue=Catalogue(db), gateways=gateways, ticket_key=ticket_key
+        )
+        jobs.register(queue.app, house)
+        async with queue.app.open_async():
+            yield house
+    finally:
+        for gateway in gateways.values():
+            await gateway.close()
+        await db.close()
+
+
+async def work(house: House) -> None:
+    """Run jobs until cancelled; a worker that dies with its connection is started again."""
+    while True:
+        try:
+            await house.queue.app.run_worker_async(
+                concurrency=WORKER_CONCURRENCY,
+                install_signal_handlers=False,
+                delete_jobs="successful",
+                fetch_job_polling_interval=2.0,
+                shutdown_graceful_timeout=WORKER_SHUTDOWN_SECONDS,
+            )
+        except Exception:
+            log.exception("the worker stopped; starting it again", in_seconds=WORKER_RESTART_SECONDS)
+        await asyncio.sleep(WORKER_RESTART_SECONDS)
+
+
+def create_asgi(settings: Settings, *, with_worker: bool) -> Litestar:
+    """The web site and the API in one ASGI application."""
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_house(settings) as house:
+            app.state.house = house
+            worker = asyncio.create_task(work(house)) if with_worker else None
+            try:
+                yield
+            finally:
+                if worker is not None:
+                    worker.cancel()
+                    await asyncio.gather(worker, return_exceptions=True)
+
+    api = create_api()
+    web = create_web(settings)
+    return Litestar(
+        route_handlers=[*api.route_handlers, *web.route_handlers],
+        dependencies=api.dependencies,
+        exception_handlers=api.exception_handlers,
+        openapi_config=api.openapi_config,
+        middleware=web.middleware,
+        template_config=web.template_config,
+        csrf_config=None,
+        state=State({"settings": settings}),
+        lifespan=[lifespan],
+        request_max_body_size=api.request_max_body_size,
+        after_request=web.after_request,
+        debug=False,
+    )
+
+
+def main() -> None:
+    """The `kiti` command."""
+    run(Composition(open_house=open_house, work=work, create_asgi=create_asgi))

@@ -1,0 +1,1 @@
+"""Bookings: who travels where on which seats, and how far the purchase has come."""

@@ -1,0 +1,51 @@
+"""Reading bookings."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from kiti.bookings.model import BookedSeat, Booking, Due
+from kiti.core.errors import NotFound
+from kiti.db import Reader, load
+
+sql = load("kiti.bookings")
+
+
+class Stray(msgspec.Struct, frozen=True, kw_only=True):
+    """A seat where booking and claim disagree; there should be none."""
+
+    booking_id: UUID
+    trip_id: UUID
+    seat: str
+
+
+async def by_id(reader: Reader, *, booking: UUID) -> Booking:
+    """The booking; raises NotFound."""
+    found = await reader.maybe(sql.by_id, Booking, id=booking)
+    if found is None:
+        raise NotFound("There is no such booking.")
+    return found
+
+
+async def seats_of(reader: Reader, *, bookings: Sequence[UUID]) -> list[BookedSeat]:
+    """The seat lines of bookings, each booking's in the traveller's order."""
+    return await reader.many(sql.seats_of, BookedSeat, bookings=list(bookings))
+
+
+async def by_reference_and_phone(reader: Reader, *, reference: str, phone: str) -> UUID:
+    """The id of the booking with that reference and E.164 phone number; raises NotFound."""
+    found = await reader.maybe(sql.by_reference_and_phone, Due, reference=reference, phone=phone)
+    if found is None:
+        raise NotFound("No booking has that reference and phone number. Check both and try again.")
+    return found.id
+
+
+async def confirmed_without_claims(reader: Reader) -> list[Stray]:
+    """Up to 100 seats of confirmed bookings that they do not own."""
+    return await reader.many(sql.confirmed_without_claims, Stray)
+
+
+async def claims_without_owner(reader: Reader) -> list[Stray]:
+    """Up to 100 claims whose owner is no booking that may have them."""
+    return await reader.many(sql.claims_without_owner, Stray)

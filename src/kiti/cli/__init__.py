@@ -1,0 +1,54 @@
+"""Doorway: the `kiti` command."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import click
+import msgspec
+import psycopg
+from litestar import Litestar
+from rich.console import Console
+
+from kiti.cli import demo, doctor, jobs, serve
+from kiti.core.errors import KitiError
+from kiti.core.settings import Settings
+from kiti.flows.house import House
+
+VERSION = "0.1.0"
+
+
+class Composition(msgspec.Struct, frozen=True):
+    """What the composition root lends to the commands."""
+
+    open_house: Callable[[Settings], AbstractAsyncContextManager[House]]
+    work: Callable[[House], Awaitable[None]]
+    create_asgi: Callable[..., Litestar]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="kiti")
+def kiti() -> None:
+    """Kiti sells seats on dated departures of buses, shuttles, ferries and trains."""
+
+
+for _command in (*serve.COMMANDS, *jobs.COMMANDS, demo.demo, demo.simulator, doctor.doctor):
+    kiti.add_command(_command)
+
+
+def run(composition: Composition) -> None:
+    """Parse the command line and obey; an error that a person can act on is one line and exit code 1."""
+    try:
+        kiti.main(obj=composition, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except (KitiError, psycopg.OperationalError) as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]kiti:[/red] {_one_line(error)}", highlight=False)
+        sys.exit(1)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Stories that cross slices. Flows open transactions; slices only ever see one."""

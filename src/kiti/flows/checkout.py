@@ -1,0 +1,226 @@
+"""Checkout: write the intent down, hold the seats for as long as paying takes, ask the gateway for a page.
+
+One transaction before the gateway is called and one after; nothing is locked in between. A crash in between
+leaves an attempt that the poller finds and settles.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from kiti.audit import actions as audit
+from kiti.audit.model import Event
+from kiti.bookings import actions as bookings
+from kiti.bookings.actions import WrongState
+from kiti.bookings.model import Booking, Contact
+from kiti.core.errors import InvalidInput, KitiError
+from kiti.core.money import Money
+from kiti.db import Transaction
+from kiti.flows.holds import HoldLapsed, hold_until
+from kiti.flows.house import House
+from kiti.flows.settle import fail_attempt, settle_payment
+from kiti.gateways.gateway import CheckoutOpened, CheckoutRequest, Gateway, Method, Rejected, Unknown
+from kiti.payments import actions as payments
+from kiti.payments import reads as payment_reads
+from kiti.payments.model import Payment
+
+PAYMENT_WINDOW_MINUTES = 20
+# When the poller first looks, should this process die before it has the gateway's answer.
+FIRST_POLL_SECONDS = 60
+# Two callers at once: how long the second waits for the first one's page.
+PAGE_WAIT_SECONDS = 8.0
+PAGE_WAIT_STEP_SECONDS = 0.25
+
+
+class PaymentRefused(KitiError):
+    """The gateway has declined to take this payment; the reason is in the sentence. Nothing was charged."""
+
+
+class GatewayUnclear(KitiError):
+    """The gateway did not answer clearly; nobody was charged as far as we know. Try again in a moment."""
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """How a traveller wants to pay. `amount` and `currency` only assert what is due."""
+
+    booking: UUID
+    method: Method = "CARD"
+    gateway: str | None = None
+    amount: int | None = None
+    currency: str | None = None
+    return_url: str = ""
+    contact: Contact = Contact()
+    actor: str = "guest"
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt that is open now, and whether this call opened it."""
+
+    payment: Payment
+    is_new: bool
+
+
+async def initiate(house: House, intent: Intent) -> Opened:
+    """Open an attempt to pay, or give the open one.
+
+    Raises HoldLapsed, WrongState, InvalidInput (asserted amount is not what is due), PaymentRefused,
+    GatewayUnclear, NotFound, SeatsTaken (the hold had lapsed and a seat is gone).
+    """
+    gateway = _choose(house, intent)
+    standing = await _standing_attempt(house, intent.booking)
+    if standing is not None:
+        _check_due(standing.total, intent)
+        return Opened(payment=standing, is_new=False)
+    payment, booking = await house.db.run(lambda tx: _open(tx, intent, gateway))
+    if payment.state != "submitting" or booking is None:
+        return Opened(payment=payment, is_new=False)
+    answer = await gateway.open_checkout(_request(house, payment, booking))
+    return Opened(payment=await _record_answer(house, payment, answer), is_new=True)
+
+
+async def _standing_attempt(house: House, booking: UUID) -> Payment | None:
+    """The open attempt with its page; one that lost its gateway's answer is looked up, never sent again."""
+    waited = 0.0
+    while True:
+        async with house.db.reader() as reader:
+            payment = await payment_reads.newest_of_booking(reader, booking=booking)
+        if payment is None or not payment.is_open:
+            return None
+        if payment.checkout_url is not None:
+            return payment
+        age = (payment.now - payment.created_at).total_seconds()
+        if payment.state == "unknown" or age > FIRST_POLL_SECONDS:
+            settled = await settle_payment(house, payment.id, give_up_missing=True)
+            return settled if settled.is_open and settled.checkout_url is not None else None
+        if waited >= PAGE_WAIT_SECONDS:
+            return payment
+        await asyncio.sleep(PAGE_WAIT_STEP_SECONDS)
+        waited += PAGE_WAIT_STEP_SECONDS
+
+
+async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Payment, Booking | None]:
+    booking = await bookings.lock(tx, booking=intent.booking)
+    if booking.is_lapsed:
+        raise HoldLapsed("The hold is over. Search again: the seats may still be free.")
+    if not booking.is_holding:
+        raise WrongState(f"A booking that is {booking.state} cannot be paid for.")
+    newest = await payment_reads.newest_of_booking(tx, booking=booking.id)
+    if newest is not None and newest.is_open:
+        return newest, None
+    due = Money(booking.amount, booking.currency)
+    _check_due(due, intent)
+    if booking.currency not in gateway.capabilities.currencies:
+        raise InvalidInput("gateway", f"{gateway.name} does not take {booking.currency}.")
+    if intent.contact != Contact():
+        booking = await _merge_contact(tx, booking, intent.contact)
+    until = min(
+        max(booking.hold_expires_at, booking.now + timedelta(minutes=PAYMENT_WINDOW_MINUTES)), booking.hold_cap_at
+    )
+    if until > booking.hold_expires_at:
+        await hold_until(tx, booking=booking, until=until)
+    if booking.state == "held":
+        booking = await bookings.move(tx, booking=booking, to="awaiting_payment")
+    payment = await payments.open_attempt(
+        tx,
+        booking=booking.id,
+        gateway=gateway.name,
+        method=intent.method,
+        amount=due.amount,
+        fee=0,
+        currency=due.currency,
+        return_url=intent.return_url,
+        expires_at=max(until, booking.hold_expires_at),
+        poll_seconds=FIRST_POLL_SECONDS,
+    )
+    await audit.record(
+        tx,
+        events=[
+            Event(
+                subject=booking.id,
+                actor=intent.actor,
+                action="payment.opened",
+                detail={"payment": str(payment), "gateway": gateway.name},
+            )
+        ],
+    )
+    return await payment_reads.by_id(tx, payment=payment), booking
+
+
+async def _merge_contact(tx: Transaction, booking: Booking, contact: Contact) -> Booking:
+    merged = Contact(
+        name=contact.name or booking.contact_name,
+        email=contact.email or booking.contact_email,
+        phone=contact.phone or booking.contact_phone,
+    )
+    await bookings.set_contact(tx, booking=booking.id, contact=merged)
+    return msgspec.structs.replace(
+        booking, contact_name=merged.name, contact_email=merged.email, contact_phone=merged.phone
+    )
+
+
+async def _record_answer(house: House, payment: Payment, answer: CheckoutOpened | Rejected | Unknown) -> Payment:
+    match answer:
+        case CheckoutOpened(url=url):
+            return await house.db.run(lambda tx: _answered(tx, payment, to="pending", reason="page opened", url=url))
+        case Rejected(reason=reason):
+            await house.db.run(lambda tx: _fail(tx, payment, reason))
+            raise PaymentRefused(reason)
+        case Unknown(reason=reason):
+            await house.db.run(lambda tx: _answered(tx, payment, to="unknown", reason=reason, url=None))
+            raise GatewayUnclear(
+                "The payment service did not answer. You have not been charged; try again in a moment."
+            )
+
+
+async def _answered(
+    tx: Transaction, payment: Payment, *, to: Literal["pending", "unknown"], reason: str, url: str | None
+) -> Payment:
+    await bookings.lock(tx, booking=payment.booking_id)
+    now = await payment_reads.by_id(tx, payment=payment.id)
+    if now.state != "submitting":
+        return now  # the poller or a webhook was quicker
+    await payments.move(tx, payment=now, to=to, reason=reason, checkout_url=url)
+    return await payment_reads.by_id(tx, payment=payment.id)
+
+
+async def _fail(tx: Transaction, payment: Payment, reason: str) -> None:
+    booking = await bookings.lock(tx, booking=payment.booking_id)
+    now = await payment_reads.by_id(tx, payment=payment.id)
+    if now.state == "submitting":
+        await fail_attempt(tx, payment=now, booking=booking, reason=reason)
+
+
+def _choose(house: House, intent: Intent) -> Gateway:
+    name = intent.gateway or next(iter(house.gateways))
+    if name not in house.gateways:
+        raise InvalidInput("gateway", f"There is no gateway {name!r}. Use one of {', '.join(house.gateways)}.")
+    gateway = house.gateways[name]
+    if intent.method not in gateway.capabilities.methods:
+        takes = ", ".join(sorted(gateway.capabilities.methods))
+        raise InvalidInput("paymentMethod", f"{name} does not take {intent.method}. It takes {takes}.")
+    return gateway
+
+
+def _check_due(due: Money, intent: Intent) -> None:
+    if intent.amount is not None and intent.amount != due.amount:
+        raise InvalidInput("amount", f"What is due is {due.amount} {due.currency} (minor units), not {intent.amount}.")
+    if intent.currency is not None and intent.currency.upper() != due.currency:
+        raise InvalidInput("currency", f"This booking is paid in {due.currency}, not {intent.currency}.")
+
+
+def _request(house: House, payment: Payment, booking: Booking) -> CheckoutRequest:
+    session = max(1, int((payment.expires_at - payment.now).total_seconds()) // 60)
+    return CheckoutRequest(
+        reference=str(payment.id),
+        amount=payment.total,
+        method=payment.method,  # type: ignore[arg-type] # the column's CHECK names the same five
+        customer_email=booking.contact_email,
+        customer_name=booking.contact_name,
+        customer_phone=booking.contact_phone,
+        return_url=f"{house.settings.base_url}/pay/{payment.id}/return",
+        session_minutes=session,
+        description=f"Kiti booking {booking.reference}",
+    )

@@ -1,0 +1,220 @@
+"""Refunds: reserve the amount, write the intent down, ask the gateway once, follow it to its end.
+
+A gateway without idempotent refunds (Flutterwave v3) would refund twice if asked twice. So a refund whose answer
+was lost is looked for among the gateway's refunds before anybody asks again.
+"""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from kiti.audit import actions as audit
+from kiti.audit.model import Event
+from kiti.core.money import Money
+from kiti.db import Transaction
+from kiti.flows.house import House
+from kiti.gateways.gateway import Gateway, GatewayRefund, Missing, RefundRequest, Rejected, Unknown
+from kiti.ledger import actions as ledger
+from kiti.ledger.model import refund_done, refund_requested
+from kiti.payments import actions as payments
+from kiti.payments import reads as payment_reads
+from kiti.payments.model import Refund
+
+# A request that is still on its way ends within the adapter's time-out; only after that is looking it up decisive.
+IN_FLIGHT_SECONDS = 60
+FOLLOW_UP_SECONDS = 15
+MAX_FOLLOW_UP_SECONDS = 3600
+MAX_ATTEMPTS = 5
+
+
+async def request_refund(
+    tx: Transaction,
+    house: House,
+    *,
+    booking: UUID,
+    gateway: str,
+    transaction_id: str,
+    amount: Money,
+    shares: Mapping[UUID, int],
+    reason: str,
+) -> UUID:
+    """Write a refund down, post it, defer the job that carries it out: all if `tx` commits, or nothing.
+
+    Raises payments.RefundExceedsCharge.
+    """
+    refund = await payments.request_refund(
+        tx,
+        booking=booking,
+        gateway=gateway,
+        transaction_id=transaction_id,
+        amount=amount.amount,
+        currency=amount.currency,
+        reason=reason,
+    )
+    await ledger.post(
+        tx,
+        booking=booking,
+        event=f"refund_requested:{refund}",
+        currency=amount.currency,
+        entries=refund_requested(gateway, shares=shares),
+    )
+    await audit.record(
+        tx,
+        events=[
+            Event(
+                subject=booking,
+                actor="system",
+                action="refund.requested",
+                detail={"refund": str(refund), "amount": amount.amount, "reason": reason},
+            )
+        ],
+    )
+    await house.queue.defer(tx, "process_refund", lock=f"refund:{refund}", refund_id=str(refund))
+    return refund
+
+
+async def process_refund(house: House, refund_id: UUID) -> Refund:
+    """Take a refund one step on; raises NotFound. Safe to call at any time, side by side and after a crash."""
+    async with house.db.reader() as reader:
+        refund = await payment_reads.refund(reader, refund=refund_id)
+    gateway = house.gateway(refund.gateway)
+    match refund.state:
+        case "requested":
+            return await _submit(house, gateway, refund)
+        case "submitting" | "unknown":
+            return await _look_for(house, gateway, refund)
+        case "pending":
+            return await _follow(house, gateway, refund)
+        case "failed":
+            await house.db.run(
+                lambda tx: payments.move_refund(tx, refund=refund, to="needs_attention", act_after_seconds=None)
+            )
+            return await _reread(house, refund)
+        case "succeeded" | "needs_attention":
+            return refund
+
+
+async def _submit(house: House, gateway: Gateway, refund: Refund) -> Refund:
+    """Mark it as on its way, then ask. Whoever loses the guarded update does not ask."""
+    moved = await house.db.run(
+        lambda tx: payments.move_refund(tx, refund=refund, to="submitting", act_after_seconds=IN_FLIGHT_SECONDS)
+    )
+    answer = await gateway.refund(
+        RefundRequest(
+            reference=str(refund.id),
+            transaction_id=refund.transaction_id,
+            amount=Money(refund.amount, refund.currency),
+        )
+    )
+    match answer:
+        case GatewayRefund():
+            return await _adopt(house, moved, answer)
+        case Rejected(reason=reason):
+            await house.db.run(
+                lambda tx: payments.move_refund(
+                    tx, refund=moved, to="failed", act_after_seconds=0, failure_reason=reason
+                )
+            )
+        case Unknown(reason=reason):
+            await house.db.run(
+                lambda tx: payments.move_refund(
+                    tx, refund=moved, to="unknown", act_after_seconds=IN_FLIGHT_SECONDS, failure_reason=reason
+                )
+            )
+    return await _reread(house, refund)
+
+
+async def _look_for(house: House, gateway: Gateway, refund: Refund) -> Refund:
+    """The answer was lost, or we died before it came: look whether the gateway has our refund."""
+    listed = await gateway.list_refunds(refund.transaction_id)
+    if isinstance(listed, Unknown):
+        return await _later(house, refund)
+    ours = [found for found in listed if found.reference == str(refund.id)]
+    if ours:
+        return await _adopt(house, refund, ours[0])
+    if refund.attempts >= MAX_ATTEMPTS:
+        stuck = refund
+        if stuck.state == "submitting":
+            stuck = await house.db.run(
+                lambda tx: payments.move_refund(tx, refund=refund, to="unknown", act_after_seconds=0)
+            )
+        await house.db.run(
+            lambda tx: payments.move_refund(tx, refund=stuck, to="needs_attention", act_after_seconds=None)
+        )
+        return await _reread(house, refund)
+    if refund.state == "submitting":
+        refund = await house.db.run(
+            lambda tx: payments.move_refund(tx, refund=refund, to="unknown", act_after_seconds=0)
+        )
+    return await _submit(house, gateway, refund)
+
+
+async def _follow(house: House, gateway: Gateway, refund: Refund) -> Refund:
+    assert refund.gateway_refund_id is not None, "a pending refund has the gateway's id"
+    found = await gateway.refund_status(refund.gateway_refund_id)
+    if isinstance(found, Missing | Unknown) or found.status == "pending":
+        return await _later(house, refund)
+    return await _adopt(house, refund, found)
+
+
+async def _adopt(house: House, refund: Refund, told: GatewayRefund) -> Refund:
+    """Bring our record to what the gateway says."""
+
+    async def work(tx: Transaction) -> None:
+        match told.status:
+            case "pending":
+                await payments.move_refund(
+                    tx,
+                    refund=refund,
+                    to="pending",
+                    act_after_seconds=FOLLOW_UP_SECONDS,
+                    gateway_refund_id=told.refund_id,
+                )
+            case "succeeded":
+                await payments.move_refund(
+                    tx, refund=refund, to="succeeded", act_after_seconds=None, gateway_refund_id=told.refund_id
+                )
+                await ledger.post(
+                    tx,
+                    booking=refund.booking_id,
+                    event=f"refund_done:{refund.id}",
+                    currency=refund.currency,
+                    entries=refund_done(refund.gateway, amount=refund.amount),
+                )
+            case "failed":
+                await payments.move_refund(
+                    tx,
+                    refund=refund,
+                    to="failed",
+                    act_after_seconds=0,
+                    gateway_refund_id=told.refund_id,
+                    failure_reason=told.failure_reason or "The gateway could not pay it back.",
+                )
+        await audit.record(
+            tx,
+            events=[
+                Event(
+                    subject=refund.booking_id,
+                    actor=refund.gateway,
+                    action=f"refund.{told.status}",
+                    detail={"refund": str(refund.id), "gatewayRefund": told.refund_id},
+                )
+            ],
+        )
+
+    if told.status != refund.state:
+        await house.db.run(work)
+    return await _reread(house, refund)
+
+
+async def _later(house: House, refund: Refund) -> Refund:
+    """Look again, ever less often: after a quarter minute at first, after an hour at most."""
+    age_seconds = int((refund.now - refund.created_at).total_seconds())
+    seconds = min(MAX_FOLLOW_UP_SECONDS, max(FOLLOW_UP_SECONDS, age_seconds // 4))
+    async with house.db.transaction() as tx:
+        await payments.refund_later(tx, refund=refund, seconds=seconds)
+    return refund
+
+
+async def _reread(house: House, refund: Refund) -> Refund:
+    async with house.db.reader() as reader:
+        return await payment_reads.refund(reader, refund=refund.id)

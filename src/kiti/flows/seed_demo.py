@@ -1,0 +1,59 @@
+"""`kiti seed-demo`: write the demo network and its trips. Again and side by side it does no harm."""
+
+from datetime import UTC, date, datetime
+
+import msgspec
+
+from kiti.db import Database, Transaction
+from kiti.flows import demo_network
+from kiti.flows.demo_network import DemoRoute
+from kiti.network import actions as network
+
+
+class Seeded(msgspec.Struct, frozen=True, kw_only=True):
+    """How much the demo network has, and how many trips this run added."""
+
+    operators: int
+    stops: int
+    layouts: int
+    routes: int
+    schedules: int
+    trips_made: int
+
+
+async def seed_demo(db: Database, *, today: date | None = None, days: int = 30) -> Seeded:
+    """Write the network, and the trips of today (UTC) and the `days` after it, in one transaction.
+
+    What is there already stays or is brought up to date; a later run adds the days that are missing.
+    """
+    start = today or datetime.now(UTC).date()
+    operators, stops, layouts = demo_network.operators(), demo_network.stops(), demo_network.layouts()
+    routes = demo_network.routes()
+    async with db.transaction() as tx:
+        await network.take_turns(tx)
+        for operator in operators:
+            await network.add_operator(tx, operator=operator)
+        for stop in stops:
+            await network.add_stop(tx, stop=stop)
+        for layout in layouts:
+            await network.add_layout(tx, layout=layout)
+        made = sum([await _seed_route(tx, route, start=start, days=days) for route in routes])
+    return Seeded(
+        operators=len(operators),
+        stops=len(stops),
+        layouts=len(layouts),
+        routes=len(routes),
+        schedules=sum(len(route.schedules) for route in routes),
+        trips_made=made,
+    )
+
+
+async def _seed_route(tx: Transaction, demo: DemoRoute, *, start: date, days: int) -> int:
+    await network.add_route(tx, route=demo.route)
+    await network.set_fares(tx, route=demo.route.id, fares=demo.fares)
+    await network.add_vehicle(tx, vehicle=demo.vehicle)
+    made = 0
+    for schedule in demo.schedules:
+        await network.add_schedule(tx, schedule=schedule)
+        made += await network.generate_trips(tx, schedule=schedule.id, from_date=start, days=days + 1)
+    return made

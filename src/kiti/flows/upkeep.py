@@ -1,0 +1,103 @@
+"""What runs by the clock: bounded passes over what is due. Running one twice at once does no harm."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from kiti.core.errors import KitiError
+from kiti.db import Reader
+from kiti.flows import holds
+from kiti.flows.house import House
+from kiti.flows.refunds import process_refund
+from kiti.flows.settle import settle_payment
+from kiti.flows.timetable import generate_coming_trips
+from kiti.payments import reads as payment_reads
+from kiti.payments.actions import PaymentChanged
+
+log = structlog.get_logger(__name__)
+
+PASS_LIMIT = 200
+CONCURRENCY = 8
+TIMETABLE_DAYS = 30
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what was due has been done, and how much could not be."""
+
+    processed: int
+    failed: int = 0
+
+
+async def expire_seats(house: House) -> Tally:
+    """Sweep up lapsed holds and mark journeys that have ended."""
+    swept = await holds.expire_seats(house.db)
+    return Tally(processed=swept.expired + swept.completed)
+
+
+async def poll_payments(house: House) -> Tally:
+    """Ask gateways about payments that are due for it: webhooks get lost, mobile money takes minutes."""
+
+    async def one(payment: UUID) -> None:
+        await settle_payment(house, payment)
+
+    return await _each(house, payment_reads.due_for_poll, one)
+
+
+async def process_refunds(house: House) -> Tally:
+    """Take every refund that is due one step on."""
+
+    async def one(refund: UUID) -> None:
+        await process_refund(house, refund)
+
+    return await _each(house, payment_reads.due_refunds, one)
+
+
+async def generate_trips(house: House) -> Tally:
+    """Make the departures of the coming days from their schedules."""
+    return Tally(processed=await generate_coming_trips(house.db, days=TIMETABLE_DAYS))
+
+
+JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
+    "expire-seats": expire_seats,
+    "poll-payments": poll_payments,
+    "process-refunds": process_refunds,
+    "generate-trips": generate_trips,
+}
+
+# Tasks that are deferred by an event, not by the clock.
+EVENT_TASKS = ("process_webhook", "process_refund")
+
+
+async def _each(
+    house: House,
+    due: Callable[..., Awaitable[list[UUID]]],
+    one: Callable[[UUID], Awaitable[None]],
+) -> Tally:
+    """Do `one` for everything due, some at a time. What fails is logged, stays due and is tried again later."""
+    async with house.db.reader() as reader:
+        ids = await _due(reader, due)
+    limiter = asyncio.Semaphore(CONCURRENCY)
+    failures = 0
+
+    async def guarded(item: UUID) -> None:
+        nonlocal failures
+        async with limiter:
+            try:
+                await one(item)
+            except PaymentChanged:
+                log.info("somebody else was quicker", item=str(item))
+            except KitiError as error:
+                failures += 1
+                log.warning("could not be settled now", item=str(item), error=str(error))
+
+    async with asyncio.TaskGroup() as group:
+        for item in ids:
+            group.create_task(guarded(item))
+    return Tally(processed=len(ids) - failures, failed=failures)
+
+
+async def _due(reader: Reader, due: Callable[..., Awaitable[list[UUID]]]) -> list[UUID]:
+    return await due(reader, limit=PASS_LIMIT)

@@ -1,0 +1,106 @@
+"""Is all well? The promises, asked of the database as it stands. `kiti doctor` prints the answers."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from kiti.bookings import reads as booking_reads
+from kiti.db import Reader, load
+from kiti.db import queue as queue_reads
+from kiti.db.migrate import newest
+from kiti.flows.house import House
+from kiti.ledger import reads as ledger_reads
+from kiti.payments import reads as payment_reads
+
+sql = load("kiti.db")
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One check: what was looked at, whether it holds, and what to know or do."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+class _Revision(msgspec.Struct, frozen=True):
+    revision: str
+
+
+async def schema_revision(reader: Reader) -> str:
+    """The migration that the database is at."""
+    found = await reader.maybe(sql.revision, _Revision)
+    return found.revision if found else "none"
+
+
+async def examine(house: House) -> list[Finding]:
+    """Every check, in the order in which a person would ask."""
+    checks: tuple[Callable[[Reader], Awaitable[Finding]], ...] = (
+        _migrations,
+        _ledger_balances,
+        _ledger_covers_charges,
+        _money_has_an_end,
+        _confirmed_bookings_own_their_seats,
+        _claims_have_owners,
+        _nothing_is_parked,
+    )
+    async with house.db.reader() as reader:
+        return [await check(reader) for check in checks]
+
+
+async def _migrations(reader: Reader) -> Finding:
+    at = await schema_revision(reader)
+    return Finding(check="migrations", ok=at == newest(), detail=f"at {at}, newest {newest()}")
+
+
+async def _ledger_balances(reader: Reader) -> Finding:
+    balances = await ledger_reads.balances(reader)
+    sums: dict[str, int] = {}
+    for balance in balances:
+        sums[balance.currency] = sums.get(balance.currency, 0) + balance.balance
+    wrong = {currency: total for currency, total in sums.items() if total}
+    detail = f"{len(balances)} accounts in {len(sums)} currencies" if not wrong else f"off by {wrong}"
+    return Finding(check="ledger sums to zero", ok=not wrong, detail=detail)
+
+
+async def _ledger_covers_charges(reader: Reader) -> Finding:
+    wrong = await ledger_reads.uncovered_charges(reader)
+    detail = "every capture is posted to the minor unit"
+    if wrong:
+        detail = ", ".join(f"{c.transaction_id}: took {c.amount}, posted {c.posted}" for c in wrong[:5])
+    return Finding(check="ledger covers charges", ok=not wrong, detail=detail)
+
+
+async def _money_has_an_end(reader: Reader) -> Finding:
+    stranded = await payment_reads.stranded_charges(reader)
+    waiting = await payment_reads.attention(reader)
+    detail = (
+        f"{waiting.payments_in_review} payments in review, {waiting.refunds_needing_attention} refunds for a person"
+    )
+    if stranded:
+        detail = "neither ticket nor refund: " + ", ".join(s.transaction_id for s in stranded[:5])
+    return Finding(check="all money has an end", ok=not stranded, detail=detail)
+
+
+async def _confirmed_bookings_own_their_seats(reader: Reader) -> Finding:
+    strays = await booking_reads.confirmed_without_claims(reader)
+    detail = "every confirmed booking owns its seats"
+    if strays:
+        detail = ", ".join(f"booking {s.booking_id} seat {s.seat}" for s in strays[:5])
+    return Finding(check="bookings own their seats", ok=not strays, detail=detail)
+
+
+async def _claims_have_owners(reader: Reader) -> Finding:
+    strays = await booking_reads.claims_without_owner(reader)
+    detail = "every claim has an owner"
+    if strays:
+        detail = ", ".join(f"trip {s.trip_id} seat {s.seat}" for s in strays[:5])
+    return Finding(check="claims have owners", ok=not strays, detail=detail)
+
+
+async def _nothing_is_parked(reader: Reader) -> Finding:
+    parked = await queue_reads.parked(reader)
+    detail = "no job is parked"
+    if parked:
+        detail = f"{len(parked)} parked jobs, first {parked[0].task}; see `kiti jobs parked`"
+    return Finding(check="jobs", ok=not parked, detail=detail)

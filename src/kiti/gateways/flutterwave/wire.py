@@ -1,0 +1,329 @@
+"""What Flutterwave v3 says on the wire, and what that means to Kiti. Pure: no I/O.
+
+Source: Flutterwave's v3 reference (developer.flutterwave.com) and answers seen in the wild. Amounts are major units,
+numbers or strings; they are read as exact decimals, never as floats. Every answer is in an envelope
+`{status: "success" | "error", message, data, meta?}`.
+"""
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import TypeVar
+
+import msgspec
+
+from kiti.core.money import Money, UnknownCurrency, exponent
+from kiti.gateways.gateway import (
+    Captured,
+    Declined,
+    GatewayRefund,
+    Missing,
+    Pending,
+    RefundStatus,
+    Truth,
+    Unknown,
+    UnreadableAmount,
+)
+from kiti.gateways.http import Answered, NotAnswered
+
+T = TypeVar("T")
+
+# The longest amount that is still money; a JSON number such as 1e400 is not.
+LARGEST_MAJOR = Decimal(10) ** 15
+LONGEST_REASON = 200
+NOTHING = msgspec.Raw(b"null")
+
+# An unknown id is an error with 200, 400 or 404; a 401 or 403 says nothing about the transaction.
+UNKNOWN_ID_HTTP_STATUSES = {200, 400, 404}
+CLIENT_ERRORS = range(400, 500)
+CONFLICT = 409
+
+# A refusal because it was done before: then it may well be our own call whose answer was lost.
+DONE_BEFORE = re.compile(r"duplicate|already|(?<!not )exists|unique|taken|has been (used|refunded)", re.IGNORECASE)
+
+# All that decoding may raise for bytes that a stranger wrote.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+# Money is out of the gateway's hands only with these; bare "completed" means initiated, not yet paid out.
+PAID_OUT_PREFIX = "completed-"
+REFUND_FAILURES = {"failed", "failure", "cancelled", "canceled", "rejected", "declined", "reversed"}
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction as verify and the list of transactions tell it; amounts are still unread."""
+
+    id: int | str
+    tx_ref: str
+    status: str
+    currency: str
+    flw_ref: str = ""
+    amount: msgspec.Raw = NOTHING
+    charged_amount: msgspec.Raw = NOTHING
+    app_fee: msgspec.Raw = NOTHING
+    processor_response: str | None = None
+    created_at: str | None = None
+
+
+class Refund(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund as its creation, one refund and the list of refunds tell it; they do not agree on the names."""
+
+    id: int | str
+    status: str
+    amount_refunded: msgspec.Raw = NOTHING
+    tx_id: int | str | None = None
+    transaction_id: int | str | None = None
+    flw_ref: str | None = None
+    comments: str | None = None
+    comment: str | None = None
+    meta: msgspec.Raw = NOTHING
+
+    def transaction(self) -> str:
+        """The gateway's transaction id, or empty where this call does not tell it."""
+        found = self.tx_id if self.tx_id is not None else self.transaction_id
+        return "" if found is None else str(found)
+
+    def is_of(self, transaction: Transaction) -> bool:
+        """Whether it gives back money of that transaction."""
+        told = self.transaction()
+        return told == str(transaction.id) if told else self.flw_ref == transaction.flw_ref != ""
+
+
+class Link(msgspec.Struct, frozen=True):
+    """What `POST /payments` answers: an address and no id."""
+
+    link: str
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """An error envelope. `is_bare` when `data` is null."""
+
+    http_status: int
+    message: str
+    is_bare: bool
+
+    def is_definite(self) -> bool:
+        """Whether the refusal proves that nothing was done, now or by an earlier call of ours."""
+        if self.http_status not in CLIENT_ERRORS or self.http_status == CONFLICT:
+            return False
+        return DONE_BEFORE.search(self.message) is None
+
+    def is_unknown_id(self) -> bool:
+        """Whether it says that there is no such thing."""
+        return self.is_bare and self.http_status in UNKNOWN_ID_HTTP_STATUSES
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a list; `total_pages` is None where the gateway does not say."""
+
+    rows: msgspec.Raw
+    total_pages: int | None
+
+
+def encode(body: dict[str, object]) -> bytes:
+    """JSON in which a Decimal is a plain number."""
+    return _encoder.encode(body)
+
+
+def to_wire(amount: Money) -> Decimal:
+    """Major units: KES 150050 is Decimal("1500.5"), UGX 50000 is Decimal("50000"), without trailing zeros."""
+    major = amount.major()
+    return major.quantize(Decimal(1)) if amount.is_whole() else major.normalize()
+
+
+def from_wire(amount: Decimal | int | str, currency: str) -> Money:
+    """Major units in ISO minor units; raises ValueError if that is no whole number, UnknownCurrency."""
+    minor = to_minor_exact(amount, currency)
+    if minor != minor.to_integral_value():
+        raise ValueError(f"{amount} {currency} is not a whole number of minor units")
+    return Money(int(minor), currency)
+
+
+def to_minor_exact(amount: Decimal | int | str, currency: str) -> Decimal:
+    """Major units in minor units, exactly, perhaps fractional; raises ValueError, UnknownCurrency."""
+    try:
+        major = Decimal(amount)
+    except InvalidOperation:
+        raise ValueError(f"{amount!r} is not a number") from None
+    if not major.is_finite() or not 0 <= major < LARGEST_MAJOR:
+        raise ValueError(f"{amount!r} is not an amount of money")
+    minor = major.scaleb(exponent(currency))
+    if minor.scaleb(-exponent(currency)) != major:
+        raise ValueError(f"{amount!r} has more digits than can be reckoned with")
+    return minor
+
+
+def read(outcome: Answered | NotAnswered, shape: type[T]) -> T | Refused | Unknown:
+    """The data of a successful answer, an error envelope, or Unknown for everything else."""
+    envelope = _envelope(outcome)
+    if not isinstance(envelope, _Envelope):
+        return envelope
+    try:
+        return msgspec.json.decode(envelope.data, type=shape)
+    except UNREADABLE as error:
+        return Unknown(reason=f"data of another shape: {printable(str(error))}")
+
+
+def read_page(outcome: Answered | NotAnswered) -> Page | Unknown:
+    """One page of a list."""
+    envelope = _envelope(outcome)
+    if isinstance(envelope, Unknown):
+        return envelope
+    if isinstance(envelope, Refused):
+        return Unknown(reason=f"HTTP {envelope.http_status}: {envelope.message}")
+    try:
+        meta = msgspec.json.decode(envelope.meta, type=_Meta | None)
+    except UNREADABLE:
+        return Unknown(reason="a list without the numbers of its pages")
+    info = meta.page_info if meta is not None else None
+    return Page(rows=envelope.data, total_pages=None if info is None else info.total_pages)
+
+
+def rows_of(page: Page, shape: type[T]) -> list[T] | Unknown:
+    """The rows of a page; one that cannot be read spoils the page, since it could be the one looked for."""
+    try:
+        return msgspec.json.decode(page.rows, type=list[shape] | None) or []  # type: ignore[valid-type]
+    except UNREADABLE as error:
+        return Unknown(reason=f"a row of another shape: {printable(str(error))}")
+
+
+def truth(transaction: Transaction) -> Truth:
+    """What a transaction's status means; raises UnreadableAmount for captured money that cannot be counted."""
+    identity = str(transaction.id)
+    match transaction.status.lower():
+        case "successful":
+            return _captured(transaction)
+        case "failed":
+            reason = printable(transaction.processor_response or "the gateway gave no reason")
+            return Declined(transaction_id=identity, reference=transaction.tx_ref, reason=reason)
+        case "pending":
+            return Pending(transaction_id=identity, reference=transaction.tx_ref)
+        case other:
+            return Unknown(reason=f"a transaction's status is {printable(other)!r}")
+
+
+def missing_or_unknown(refused: Refused) -> Missing | Unknown:
+    """What an error means to a question."""
+    if refused.is_unknown_id():
+        return Missing()
+    return Unknown(reason=f"HTTP {refused.http_status}: {refused.message}")
+
+
+def refund(row: Refund, *, transaction_id: str, currency: str, reference: str = "") -> GatewayRefund | Unknown:
+    """A refund in minor units; Unknown when its amount cannot be read. `reference` stands in for no comment."""
+    try:
+        amount = to_minor_exact(_number(row.amount_refunded), currency)
+    except (ValueError, UnknownCurrency) as error:
+        return Unknown(reason=f"refund {printable(str(row.id))}: {printable(str(error))}")
+    meta = _refund_meta(row.meta)
+    status = refund_status(row.status, disburse_status=meta.disburse_status)
+    why = meta.disburse_message or f"status {row.status}, disbursement {meta.disburse_status or 'not told'}"
+    return GatewayRefund(
+        refund_id=str(row.id),
+        transaction_id=transaction_id,
+        reference=printable(row.comments or row.comment or reference),
+        amount_exact=amount,
+        status=status,
+        failure_reason=printable(why) if status == "failed" else "",
+    )
+
+
+def refund_status(status: str, *, disburse_status: str | None) -> RefundStatus:
+    """What the words mean. A word that nobody knows is pending: no money is believed to be out because of it."""
+    said = status.lower()
+    if (disburse_status or "").lower() == "failed" or said in REFUND_FAILURES:
+        return "failed"
+    return "succeeded" if said.startswith(PAID_OUT_PREFIX) else "pending"
+
+
+def printable(text: str) -> str:
+    """The gateway's words, bounded and without control characters, fit for a log and a database."""
+    return "".join(c if c.isprintable() else " " for c in text[:LONGEST_REASON])
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    status: str
+    message: str | None = None
+    data: msgspec.Raw = NOTHING
+    meta: msgspec.Raw = NOTHING
+
+
+class _PageInfo(msgspec.Struct, frozen=True):
+    total_pages: int | None = None
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    page_info: _PageInfo | None = None
+
+
+class _RefundMeta(msgspec.Struct, frozen=True):
+    disburse_status: str | None = None
+    disburse_message: str | None = None
+
+
+def _envelope(outcome: Answered | NotAnswered) -> _Envelope | Refused | Unknown:
+    if isinstance(outcome, NotAnswered):
+        return Unknown(reason=outcome.reason)
+    try:
+        envelope = msgspec.json.decode(outcome.body, type=_Envelope)
+    except UNREADABLE:
+        return Unknown(reason=f"HTTP {outcome.status} with a body that is not Flutterwave's")
+    is_bare = bytes(envelope.data) == b"null"
+    if envelope.status == "error":
+        message = printable(envelope.message or "no message")
+        return Refused(http_status=outcome.status, message=message, is_bare=is_bare)
+    if envelope.status != "success" or outcome.status not in range(200, 300):
+        return Unknown(reason=f"HTTP {outcome.status} with status {printable(envelope.status)!r}")
+    return envelope
+
+
+def _captured(transaction: Transaction) -> Captured:
+    try:
+        amount = from_wire(_number(transaction.amount), transaction.currency)
+        fee = _fee_of_ours(transaction)
+    except (ValueError, UnknownCurrency) as error:
+        raise UnreadableAmount(
+            f"Flutterwave's transaction {transaction.id} is paid, but: {printable(str(error))}."
+            " Look at it in the gateway's dashboard.",
+            transaction_id=str(transaction.id),
+            reference=transaction.tx_ref,
+        ) from error
+    return Captured(transaction_id=str(transaction.id), reference=transaction.tx_ref, amount=amount, fee_exact=fee)
+
+
+def _fee_of_ours(transaction: Transaction) -> Decimal:
+    """What the gateway keeps of `amount`, in minor units: `app_fee` less what the customer paid on top for it.
+
+    A customer who bears the fee is charged 50.72 for 50, and the whole 50 reaches us.
+    """
+    currency = transaction.currency
+    fee = to_minor_exact(_number(transaction.app_fee, absent=Decimal(0)), currency)
+    asked = _number(transaction.amount)
+    charged = _number(transaction.charged_amount, absent=asked)
+    on_top = max(to_minor_exact(charged, currency) - to_minor_exact(asked, currency), Decimal(0))
+    return max(fee - on_top, Decimal(0))
+
+
+def _number(raw: msgspec.Raw, *, absent: Decimal | None = None) -> Decimal:
+    """A number or a string of one, exactly; raises ValueError, also for null unless `absent` stands in."""
+    try:
+        found = msgspec.json.decode(raw, type=Decimal | None)
+    except UNREADABLE:
+        raise ValueError(f"{bytes(raw)[:40]!r} is not a number") from None
+    if found is not None:
+        return found
+    if absent is None:
+        raise ValueError("no amount is given")
+    return absent
+
+
+def _refund_meta(raw: msgspec.Raw) -> _RefundMeta:
+    """`meta` is an object, null, or a string of JSON; in another shape it says nothing."""
+    try:
+        inner: str | bytes = msgspec.json.decode(raw, type=str)
+    except UNREADABLE:
+        inner = bytes(raw)
+    try:
+        return msgspec.json.decode(inner, type=_RefundMeta | None) or _RefundMeta()
+    except UNREADABLE:
+        return _RefundMeta()

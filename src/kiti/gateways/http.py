@@ -1,0 +1,194 @@
+"""The way out to a gateway: bounded in time, size, connections and attempts.
+
+What comes back is an answer or the fact that there was none, never an exception of the HTTP library. Only GETs are
+tried again; whether a POST is repeated is for the caller to decide, who knows whether it can be asked about first.
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import stamina
+
+from kiti.db import assert_no_transaction
+
+LONGEST_ANSWER_BYTES = 1024 * 1024
+CONNECT_TIMEOUT_SECONDS = 5.0
+MOST_CONNECTIONS = 20
+KEEP_ALIVE_SECONDS = 15.0
+
+GET_ATTEMPTS = 3
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 1.0
+
+FAILURES_TO_OPEN = 5
+OPEN_SECONDS = 10.0
+
+# Nothing can be said about the request's effect: the server gave up, or had no time for us.
+TRY_LATER = {408, 425, 429}
+SERVER_ERROR = 500
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's whole answer, neither a server error nor "too many requests"."""
+
+    status: int
+    body: bytes
+
+
+class NotAnswered(msgspec.Struct, frozen=True, kw_only=True):
+    """Time-out, broken connection, server error, too long an answer, or the circuit is open."""
+
+    reason: str
+
+
+class Breaker:
+    """Stops calls to a gateway that does not answer; times are of a monotonic clock, in seconds.
+
+    After `failures_to_open` failures in a row no call passes for `open_seconds`; then one may try in each such
+    span. The first success lets everybody through again. Nothing has to be given back by a call that is cancelled.
+    """
+
+    def __init__(self, *, failures_to_open: int = FAILURES_TO_OPEN, open_seconds: float = OPEN_SECONDS) -> None:
+        self._failures_to_open = failures_to_open
+        self._open_seconds = open_seconds
+        self._failures = 0
+        self._closed_until = 0.0
+
+    def allows(self, now: float) -> bool:
+        """Whether a call may go out now; after the pause a single one takes the leave to try."""
+        if self._failures < self._failures_to_open:
+            return True
+        if now < self._closed_until:
+            return False
+        self._closed_until = now + self._open_seconds
+        return True
+
+    def succeeded(self) -> None:
+        """The gateway answered."""
+        self._failures = 0
+
+    def failed(self, now: float) -> None:
+        """The gateway did not answer."""
+        self._failures += 1
+        if self._failures >= self._failures_to_open:
+            self._closed_until = now + self._open_seconds
+
+
+class Outside:
+    """Calls to one gateway below `base_url`. A call ends within `timeout_seconds`, repetitions included."""
+
+    def __init__(self, *, base_url: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._timeout_seconds = timeout_seconds
+        self._breaker = Breaker()
+        short = min(CONNECT_TIMEOUT_SECONDS, timeout_seconds)
+        self._client = httpx.AsyncClient(
+            # Unpacking could grow a small answer without bound, so none is asked for.
+            headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(timeout_seconds, connect=short, pool=short),
+            limits=httpx.Limits(
+                max_connections=MOST_CONNECTIONS,
+                max_keepalive_connections=MOST_CONNECTIONS,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+            ),
+            follow_redirects=False,
+            # A proxy of the environment is meant for the Internet, not for a gateway on this machine.
+            trust_env=not _is_loopback(base_url),
+        )
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Answered | NotAnswered:
+        """Ask; tried again after a broken connection or a server error while the time lasts."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                async for attempt in stamina.retry_context(
+                    on=_Broken,
+                    attempts=GET_ATTEMPTS,
+                    timeout=self._timeout_seconds,
+                    wait_initial=FIRST_WAIT_SECONDS,
+                    wait_max=LONGEST_WAIT_SECONDS,
+                    wait_jitter=FIRST_WAIT_SECONDS,
+                ):
+                    with attempt:
+                        return await self._once("GET", path, params=params)
+        except TimeoutError:
+            return self._timed_out()
+        except (_Broken, _Refrained) as error:
+            return NotAnswered(reason=str(error))
+        raise AssertionError("unreachable")
+
+    async def post(self, path: str, body: bytes) -> Answered | NotAnswered:
+        """Send JSON, once. NotAnswered says nothing about whether it had an effect.
+
+        That holds for a refused connection too: nothing was done then, but nothing was refused either, and one
+        question to the gateway settles it like every other doubt.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._once("POST", path, body=body)
+        except TimeoutError:
+            return self._timed_out()
+        except (_Broken, _Refrained) as error:
+            return NotAnswered(reason=str(error))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def _once(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Answered:
+        assert_no_transaction()
+        if not self._breaker.allows(time.monotonic()):
+            raise _Refrained("the circuit is open")
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            async with self._client.stream(
+                method, self._base_url + path, params=params, content=body, headers=headers
+            ) as response:
+                content = await _read(response)
+        except httpx.PoolTimeout:
+            # Our own crowd, no sign of the gateway's health.
+            raise _Refrained("no connection was free") from None
+        except httpx.RequestError as error:
+            self._breaker.failed(time.monotonic())
+            raise _Broken(type(error).__name__) from error
+        if response.status_code >= SERVER_ERROR or response.status_code in TRY_LATER:
+            self._breaker.failed(time.monotonic())
+            kind = _Broken if response.status_code >= SERVER_ERROR else _Refrained
+            raise kind(f"HTTP {response.status_code}")
+        self._breaker.succeeded()
+        return Answered(status=response.status_code, body=content)
+
+    def _timed_out(self) -> NotAnswered:
+        self._breaker.failed(time.monotonic())
+        return NotAnswered(reason=f"no answer within {self._timeout_seconds:g} s")
+
+
+class _Broken(Exception):
+    """The call went out and failed; a GET may be tried again."""
+
+
+class _Refrained(Exception):
+    """No call, or an answer after which to back off: trying again at once would make it worse."""
+
+
+async def _read(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_raw():
+        content += chunk
+        if len(content) > LONGEST_ANSWER_BYTES:
+            raise _Refrained(f"an answer of more than {LONGEST_ANSWER_BYTES} bytes")
+    return bytes(content)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

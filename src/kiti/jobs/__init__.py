@@ -1,0 +1,71 @@
+"""Job handlers and their timetable, three lines each: what they do stands in `kiti.flows`."""
+
+from uuid import UUID
+
+import procrastinate
+from procrastinate import RetryStrategy
+
+from kiti.flows import upkeep
+from kiti.flows.house import House
+from kiti.flows.refunds import process_refund
+from kiti.flows.webhooks import process_webhook
+from kiti.payments.actions import PaymentChanged
+
+# Waits 2, 4, 8 ... seconds, about a day and a half in all; then the job is parked as `failed` and visible.
+PATIENTLY = RetryStrategy(max_attempts=16, exponential_wait=2)
+# The timetable comes round again by itself.
+NOT_AGAIN = RetryStrategy(max_attempts=1)
+
+EVERY_TEN_SECONDS = "* * * * * */10"
+EVERY_MINUTE = "* * * * *"
+AT_NIGHT = "15 2 * * *"
+
+STALLED_AFTER_SECONDS = 30
+
+
+def register(app: procrastinate.App, house: House) -> None:
+    """Give the queue its tasks."""
+
+    @app.task(name="process_webhook", retry=PATIENTLY)
+    async def webhook(gateway: str, digest: str) -> str:
+        return await process_webhook(house, gateway=gateway, digest=bytes.fromhex(digest))
+
+    @app.task(name="process_refund", retry=PATIENTLY)
+    async def refund(refund_id: str) -> str:
+        try:
+            return (await process_refund(house, UUID(refund_id))).state
+        except PaymentChanged:
+            return "somebody else was quicker"
+
+    _timetable(app, house)
+
+
+def _timetable(app: procrastinate.App, house: House) -> None:
+    for name, cron in (
+        ("expire-seats", EVERY_MINUTE),
+        ("poll-payments", EVERY_TEN_SECONDS),
+        ("process-refunds", EVERY_TEN_SECONDS),
+        ("generate-trips", AT_NIGHT),
+    ):
+        _periodic(app, house, name, cron)
+
+    @app.periodic(cron=EVERY_MINUTE)
+    @app.task(name="retry-stalled", queueing_lock="retry-stalled", retry=NOT_AGAIN, pass_context=True)
+    async def retry_stalled(context: procrastinate.JobContext, timestamp: int) -> int:
+        """Jobs whose worker was killed: nobody else would ever finish them."""
+        del timestamp
+        manager = context.app.job_manager
+        stalled = await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS)
+        jobs = list(stalled)
+        for job in jobs:
+            await manager.retry_job(job)
+        return len(jobs)
+
+
+def _periodic(app: procrastinate.App, house: House, name: str, cron: str) -> None:
+    @app.periodic(cron=cron)
+    @app.task(name=name, queueing_lock=name, retry=NOT_AGAIN)
+    async def run(timestamp: int) -> dict[str, int]:
+        del timestamp
+        tally = await upkeep.JOBS[name](house)
+        return {"processed": tally.processed, "failed": tally.failed}

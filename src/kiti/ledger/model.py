@@ -1,0 +1,110 @@
+"""Accounts and entries. An account is `name:owner`; an entry is one debit and one credit of one amount."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from kiti.core.money import round_to_minor
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """Move `amount` minor units from the account credited to the account debited."""
+
+    debit: str
+    credit: str
+    amount: int
+
+
+class Posted(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer as it stands in the ledger."""
+
+    event: str
+    line: int
+    debit: str
+    credit: str
+    amount: int
+    currency: str
+    posted_at: datetime
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """Debits minus credits of an account, in minor units."""
+
+    account: str
+    currency: str
+    balance: int
+
+
+class UncoveredCharge(msgspec.Struct, frozen=True, kw_only=True):
+    """A charge of which the ledger tells another amount."""
+
+    booking_id: UUID
+    transaction_id: str
+    amount: int
+    posted: int
+
+
+def gateway_clearing(gateway: str) -> str:
+    """What a gateway owes us until it settles."""
+    return f"gateway_clearing:{gateway}"
+
+
+def gateway_fee(gateway: str) -> str:
+    """What a gateway keeps for its service."""
+    return f"gateway_fee:{gateway}"
+
+
+def refund_clearing(gateway: str) -> str:
+    """What is on its way back to travellers."""
+    return f"refund_clearing:{gateway}"
+
+
+def ticket_liability(owner: UUID | str) -> str:
+    """What we owe travellers for trips of an operator that have not departed."""
+    return f"ticket_liability:{owner}"
+
+
+def capture(gateway: str, *, shares: Mapping[UUID, int], fee_exact: Decimal) -> list[Entry]:
+    """A capture: the gateway owes us the gross, the traveller is owed the trips, the gateway keeps its fee.
+
+    `shares` are the operators' parts of the gross in minor units. A fee with a fraction of a minor unit is
+    posted rounded half to even; what the gateway really keeps stays with the charge as an exact decimal.
+    """
+    entries = [
+        Entry(debit=gateway_clearing(gateway), credit=ticket_liability(owner), amount=amount)
+        for owner, amount in shares.items()
+        if amount > 0
+    ]
+    fee = round_to_minor(fee_exact)
+    if fee > 0:
+        entries.append(Entry(debit=gateway_fee(gateway), credit=gateway_clearing(gateway), amount=fee))
+    return entries
+
+
+def refund_requested(gateway: str, *, shares: Mapping[UUID, int]) -> list[Entry]:
+    """What was owed as a trip is now owed as money."""
+    return [
+        Entry(debit=ticket_liability(owner), credit=refund_clearing(gateway), amount=amount)
+        for owner, amount in shares.items()
+        if amount > 0
+    ]
+
+
+def refund_done(gateway: str, *, amount: int) -> list[Entry]:
+    """The gateway has paid the traveller back."""
+    return [Entry(debit=refund_clearing(gateway), credit=gateway_clearing(gateway), amount=amount)]
+
+
+def share_out(total: int, *, weights: Mapping[UUID, int]) -> dict[UUID, int]:
+    """Split `total` by `weights` so that the parts add up to it (largest remainder, ties by order)."""
+    whole = sum(weights.values())
+    assert whole > 0, "nothing to weigh by"
+    parts = {owner: total * weight // whole for owner, weight in weights.items()}
+    rest = total - sum(parts.values())
+    by_remainder = sorted(weights, key=lambda owner: -(total * weights[owner] % whole))
+    for owner in by_remainder[:rest]:
+        parts[owner] += 1
+    return parts

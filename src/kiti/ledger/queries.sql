@@ -1,0 +1,61 @@
+-- post :execute
+INSERT INTO transfer (booking_id, id, event, line, debit, credit, amount, currency, posted_at)
+SELECT
+    %(booking)s,
+    entry.id,
+    %(event)s,
+    entry.line,
+    entry.debit,
+    entry.credit,
+    entry.amount,
+    %(currency)s,
+    kiti_now()
+FROM unnest(
+    %(ids)s::uuid [], %(lines)s::smallint [], %(debits)s::text [], %(credits)s::text [], %(amounts)s::bigint []
+) AS entry (id, line, debit, credit, amount);
+
+-- of_booking :many
+SELECT
+    event,
+    line,
+    debit,
+    credit,
+    amount,
+    currency,
+    posted_at
+FROM transfer
+WHERE booking_id = %(booking)s
+ORDER BY posted_at, event, line
+LIMIT 1000;
+
+-- Debits minus credits of every account; of all accounts of a currency they sum to nothing.
+-- balances :many
+SELECT
+    side.account,
+    side.currency,
+    sum(side.amount)::bigint AS balance
+FROM (
+    SELECT debit AS account, currency, amount FROM transfer
+    UNION ALL
+    SELECT credit AS account, currency, -amount AS amount FROM transfer
+) AS side
+GROUP BY side.account, side.currency
+ORDER BY side.account, side.currency;
+
+-- Charges whose capture is not in the ledger to the minor unit.
+-- uncovered_charges :many
+SELECT
+    charge.booking_id,
+    charge.transaction_id,
+    charge.amount,
+    coalesce(sum(transfer.amount), 0)::bigint AS posted
+FROM charge
+LEFT JOIN transfer
+    ON
+        charge.booking_id = transfer.booking_id
+        AND transfer.event = 'capture:' || charge.gateway || ':' || charge.transaction_id
+        AND transfer.credit LIKE 'ticket_liability:%%'
+GROUP BY charge.booking_id, charge.gateway, charge.transaction_id, charge.amount
+HAVING coalesce(sum(transfer.amount), 0) <> charge.amount
+ORDER BY charge.booking_id
+LIMIT 100;

@@ -1,0 +1,1 @@
+"""Operators, stops, layouts, vehicles, routes, fares, schedules, and the trips they make."""

@@ -1,0 +1,1 @@
+"""Attempts to pay, what gateways took, and what goes back."""

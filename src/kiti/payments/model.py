@@ -1,0 +1,109 @@
+"""Payments, charges and refunds; their states and transitions. `docs/states.md` is drawn from them."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from kiti.core.money import Money
+
+PaymentState = Literal["submitting", "unknown", "pending", "captured", "failed", "expired", "cancelled", "review"]
+RefundState = Literal["requested", "submitting", "unknown", "pending", "succeeded", "failed", "needs_attention"]
+Purpose = Literal["fulfils", "unfulfillable", "surplus"]
+
+OPEN: frozenset[PaymentState] = frozenset({"submitting", "unknown", "pending"})
+
+# failed and expired may still become captured: the money that came late.
+PAYMENT_TRANSITIONS: dict[PaymentState, tuple[PaymentState, ...]] = {
+    "submitting": ("pending", "unknown", "captured", "failed", "expired", "review"),
+    "unknown": ("pending", "captured", "failed", "expired", "review"),
+    "pending": ("captured", "failed", "expired", "cancelled", "review"),
+    "captured": (),
+    "failed": ("captured", "review"),
+    "expired": ("captured", "failed", "review"),
+    "cancelled": ("captured", "review"),
+    "review": ("captured", "failed"),
+}
+
+REFUND_TRANSITIONS: dict[RefundState, tuple[RefundState, ...]] = {
+    "requested": ("submitting",),
+    "submitting": ("pending", "succeeded", "failed", "unknown"),
+    "unknown": ("submitting", "pending", "succeeded", "failed", "needs_attention"),
+    "pending": ("succeeded", "failed"),
+    "succeeded": (),
+    "failed": ("needs_attention",),
+    "needs_attention": ("submitting", "succeeded"),
+}
+
+
+class Payment(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to pay for a booking. Its id is the reference that the gateway sees."""
+
+    booking_id: UUID
+    id: UUID
+    gateway: str
+    method: str
+    state: PaymentState
+    amount: int
+    fee: int
+    currency: str
+    return_url: str
+    checkout_url: str | None
+    failure_reason: str | None
+    created_at: datetime
+    expires_at: datetime
+    polls: int
+    now: datetime
+
+    @property
+    def total(self) -> Money:
+        """What the traveller pays: the seats and the fee on top."""
+        return Money(self.amount + self.fee, self.currency)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this attempt may still be paid by itself."""
+        return self.state in OPEN
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that a gateway took, and what it was good for."""
+
+    booking_id: UUID
+    gateway: str
+    transaction_id: str
+    payment_id: UUID
+    purpose: Purpose
+    amount: int
+    currency: str
+    fee_exact: Decimal
+    captured_at: datetime
+    refund_reserved: int
+
+
+class Refund(msgspec.Struct, frozen=True, kw_only=True):
+    """Money on its way back. Its id goes to the gateway as the reference."""
+
+    booking_id: UUID
+    id: UUID
+    gateway: str
+    transaction_id: str
+    amount: int
+    currency: str
+    reason: str
+    state: RefundState
+    gateway_refund_id: str | None
+    failure_reason: str | None
+    attempts: int
+    created_at: datetime
+    now: datetime
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been refunded of a payment and is being refunded, in minor units."""
+
+    captured: int
+    refunded: int
+    refunding: int

@@ -1,0 +1,262 @@
+-- Writes the intent down before any gateway hears of it. A second open attempt violates payment_one_open.
+-- open_attempt :execute
+INSERT INTO payment (
+    booking_id, id, gateway, method, state, amount, fee, currency, return_url, created_at, expires_at, poll_after
+)
+VALUES (
+    %(booking)s, %(id)s, %(gateway)s, %(method)s, 'submitting', %(amount)s, %(fee)s, %(currency)s, %(return_url)s,
+    kiti_now(), %(expires_at)s, kiti_now() + %(poll_seconds)s * interval '1 second'
+);
+
+-- by_id :maybe
+SELECT
+    booking_id,
+    id,
+    gateway,
+    method,
+    state,
+    amount,
+    fee,
+    currency,
+    return_url,
+    checkout_url,
+    failure_reason,
+    created_at,
+    expires_at,
+    polls,
+    kiti_now() AS now
+FROM payment
+WHERE id = %(id)s;
+
+-- newest_of_booking :maybe
+SELECT
+    booking_id,
+    id,
+    gateway,
+    method,
+    state,
+    amount,
+    fee,
+    currency,
+    return_url,
+    checkout_url,
+    failure_reason,
+    created_at,
+    expires_at,
+    polls,
+    kiti_now() AS now
+FROM payment
+WHERE booking_id = %(booking)s
+ORDER BY (state IN ('submitting', 'unknown', 'pending')) DESC, id DESC
+LIMIT 1;
+
+-- move :execute
+UPDATE payment SET
+    state = %(to_state)s,
+    failure_reason = coalesce(%(failure_reason)s, failure_reason),
+    checkout_url = coalesce(%(checkout_url)s, checkout_url)
+WHERE booking_id = %(booking)s AND id = %(id)s AND state = %(from_state)s;
+
+-- note_move :execute
+INSERT INTO payment_history (booking_id, payment_id, id, at, from_state, to_state, reason)
+VALUES (%(booking)s, %(payment)s, %(id)s, kiti_now(), %(from_state)s, %(to_state)s, %(reason)s);
+
+-- poll_later :execute
+UPDATE payment SET
+    polls = polls + 1,
+    polled_at = kiti_now(),
+    poll_after = kiti_now() + %(seconds)s * interval '1 second'
+WHERE booking_id = %(booking)s AND id = %(id)s;
+
+-- poll_no_more :execute
+UPDATE payment SET polls = polls + 1, polled_at = kiti_now(), poll_after = NULL
+WHERE booking_id = %(booking)s AND id = %(id)s;
+
+-- due_for_poll :many
+SELECT id FROM payment
+WHERE poll_after <= kiti_now()
+ORDER BY poll_after
+LIMIT %(limit)s;
+
+-- charge_of :maybe
+SELECT
+    booking_id,
+    gateway,
+    transaction_id,
+    payment_id,
+    purpose,
+    amount,
+    currency,
+    fee_exact,
+    captured_at,
+    refund_reserved
+FROM charge
+WHERE booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s;
+
+-- charges_of_booking :many
+SELECT
+    booking_id,
+    gateway,
+    transaction_id,
+    payment_id,
+    purpose,
+    amount,
+    currency,
+    fee_exact,
+    captured_at,
+    refund_reserved
+FROM charge
+WHERE booking_id = %(booking)s
+ORDER BY captured_at, transaction_id;
+
+-- record_charge :execute
+INSERT INTO charge (
+    booking_id, gateway, transaction_id, payment_id, purpose, amount, currency, fee_exact, captured_at
+)
+VALUES (
+    %(booking)s, %(gateway)s, %(transaction_id)s, %(payment)s, %(purpose)s, %(amount)s, %(currency)s,
+    %(fee_exact)s, kiti_now()
+);
+
+-- No two refunds together can exceed the charge: the row itself refuses.
+-- reserve_refund :execute
+UPDATE charge SET refund_reserved = refund_reserved + %(amount)s
+WHERE
+    booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s
+    AND refund_reserved + %(amount)s <= amount;
+
+-- open_refund :execute
+INSERT INTO refund (
+    booking_id, id, gateway, transaction_id, amount, currency, reason, state, created_at, act_after
+)
+VALUES (
+    %(booking)s, %(id)s, %(gateway)s, %(transaction_id)s, %(amount)s, %(currency)s, %(reason)s, 'requested',
+    kiti_now(), kiti_now()
+);
+
+-- refund_by_id :maybe
+SELECT
+    booking_id,
+    id,
+    gateway,
+    transaction_id,
+    amount,
+    currency,
+    reason,
+    state,
+    gateway_refund_id,
+    failure_reason,
+    attempts,
+    created_at,
+    kiti_now() AS now
+FROM refund
+WHERE id = %(id)s;
+
+-- refunds_of_booking :many
+SELECT
+    booking_id,
+    id,
+    gateway,
+    transaction_id,
+    amount,
+    currency,
+    reason,
+    state,
+    gateway_refund_id,
+    failure_reason,
+    attempts,
+    created_at,
+    kiti_now() AS now
+FROM refund
+WHERE booking_id = %(booking)s
+ORDER BY created_at, id;
+
+-- refunds_of_transaction :many
+SELECT
+    booking_id,
+    id,
+    gateway,
+    transaction_id,
+    amount,
+    currency,
+    reason,
+    state,
+    gateway_refund_id,
+    failure_reason,
+    attempts,
+    created_at,
+    kiti_now() AS now
+FROM refund
+WHERE transaction_id = %(transaction_id)s
+ORDER BY created_at, id
+LIMIT 50;
+
+-- move_refund :execute
+UPDATE refund SET
+    state = %(to_state)s,
+    gateway_refund_id = coalesce(%(gateway_refund_id)s, gateway_refund_id),
+    failure_reason = coalesce(%(failure_reason)s, failure_reason),
+    attempts = attempts + CASE WHEN %(to_state)s = 'submitting' THEN 1 ELSE 0 END,
+    act_after = kiti_now() + %(act_after_seconds)s * interval '1 second'
+WHERE booking_id = %(booking)s AND id = %(id)s AND state = %(from_state)s;
+
+-- refund_later :execute
+UPDATE refund SET act_after = kiti_now() + %(seconds)s * interval '1 second'
+WHERE booking_id = %(booking)s AND id = %(id)s;
+
+-- due_refunds :many
+SELECT id FROM refund
+WHERE act_after <= kiti_now()
+ORDER BY act_after
+LIMIT %(limit)s;
+
+-- standing_of :one
+SELECT
+    coalesce((
+        SELECT sum(charge.amount) FROM charge
+        WHERE charge.booking_id = %(booking)s AND charge.payment_id = %(payment)s
+    ), 0)::bigint AS captured,
+    coalesce(sum(refund.amount) FILTER (WHERE refund.state = 'succeeded'), 0)::bigint AS refunded,
+    coalesce(sum(refund.amount) FILTER (WHERE refund.state <> 'succeeded'), 0)::bigint AS refunding
+FROM refund
+INNER JOIN charge
+    ON
+        refund.booking_id = charge.booking_id
+        AND refund.gateway = charge.gateway
+        AND refund.transaction_id = charge.transaction_id
+WHERE refund.booking_id = %(booking)s AND charge.payment_id = %(payment)s;
+
+-- receive_delivery :execute
+INSERT INTO webhook_delivery (digest, gateway, received_at, body)
+VALUES (%(digest)s, %(gateway)s, kiti_now(), %(body)s)
+ON CONFLICT (digest, gateway) DO NOTHING;
+
+-- delivery :maybe
+SELECT
+    digest,
+    gateway,
+    body,
+    processed_at,
+    outcome
+FROM webhook_delivery
+WHERE digest = %(digest)s AND gateway = %(gateway)s;
+
+-- delivery_done :execute
+UPDATE webhook_delivery SET processed_at = kiti_now(), outcome = %(outcome)s
+WHERE digest = %(digest)s AND gateway = %(gateway)s;
+
+-- Money taken that is neither a ticket nor on its way back nor before a person's eyes.
+-- stranded_charges :many
+SELECT
+    charge.booking_id,
+    charge.transaction_id
+FROM charge
+INNER JOIN payment ON charge.booking_id = payment.booking_id AND charge.payment_id = payment.id
+WHERE
+    charge.purpose <> 'fulfils' AND charge.refund_reserved < charge.amount AND payment.state <> 'review'
+LIMIT 100;
+
+-- attention :one
+SELECT
+    (SELECT count(*) FROM payment WHERE state = 'review') AS payments_in_review,
+    (SELECT count(*) FROM refund WHERE state = 'needs_attention') AS refunds_needing_attention;

@@ -1,0 +1,111 @@
+"""Reading payments."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from kiti.core.errors import NotFound
+from kiti.db import Reader, load
+from kiti.payments.model import Charge, Payment, Refund, Standing
+
+sql = load("kiti.payments")
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook as it came in."""
+
+    digest: bytes
+    gateway: str
+    body: bytes
+    processed_at: datetime | None
+    outcome: str | None
+
+
+class Stranded(msgspec.Struct, frozen=True, kw_only=True):
+    """Money taken that led to nothing; there should be none."""
+
+    booking_id: UUID
+    transaction_id: str
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for a person."""
+
+    payments_in_review: int
+    refunds_needing_attention: int
+
+
+class _Id(msgspec.Struct, frozen=True):
+    id: UUID
+
+
+async def by_id(reader: Reader, *, payment: UUID) -> Payment:
+    """The payment; raises NotFound."""
+    found = await reader.maybe(sql.by_id, Payment, id=payment)
+    if found is None:
+        raise NotFound("There is no such payment.")
+    return found
+
+
+async def newest_of_booking(reader: Reader, *, booking: UUID) -> Payment | None:
+    """The open attempt of a booking, else its newest one."""
+    return await reader.maybe(sql.newest_of_booking, Payment, booking=booking)
+
+
+async def charge(reader: Reader, *, booking: UUID, gateway: str, transaction_id: str) -> Charge | None:
+    """The charge for a gateway's transaction, if we know of it."""
+    return await reader.maybe(sql.charge_of, Charge, booking=booking, gateway=gateway, transaction_id=transaction_id)
+
+
+async def charges_of(reader: Reader, *, booking: UUID) -> list[Charge]:
+    """Everything that was ever taken for a booking."""
+    return await reader.many(sql.charges_of_booking, Charge, booking=booking)
+
+
+async def due_for_poll(reader: Reader, *, limit: int) -> list[UUID]:
+    """Payments whose gateway should be asked now, the longest waiting first."""
+    return [row.id for row in await reader.many(sql.due_for_poll, _Id, limit=limit)]
+
+
+async def refund(reader: Reader, *, refund: UUID) -> Refund:
+    """The refund; raises NotFound."""
+    found = await reader.maybe(sql.refund_by_id, Refund, id=refund)
+    if found is None:
+        raise NotFound("There is no such refund.")
+    return found
+
+
+async def refunds_of(reader: Reader, *, booking: UUID) -> list[Refund]:
+    """The refunds of a booking, oldest first."""
+    return await reader.many(sql.refunds_of_booking, Refund, booking=booking)
+
+
+async def refunds_of_transaction(reader: Reader, *, transaction_id: str) -> list[Refund]:
+    """Up to 50 refunds of a gateway's transaction."""
+    return await reader.many(sql.refunds_of_transaction, Refund, transaction_id=transaction_id)
+
+
+async def due_refunds(reader: Reader, *, limit: int) -> list[UUID]:
+    """Refunds that something should be done about now."""
+    return [row.id for row in await reader.many(sql.due_refunds, _Id, limit=limit)]
+
+
+async def standing(reader: Reader, *, payment: Payment) -> Standing:
+    """What of a payment was taken, went back and is going back."""
+    return await reader.one(sql.standing_of, Standing, booking=payment.booking_id, payment=payment.id)
+
+
+async def delivery(reader: Reader, *, gateway: str, digest: bytes) -> Delivery | None:
+    """A webhook by the SHA-256 of its body."""
+    return await reader.maybe(sql.delivery, Delivery, gateway=gateway, digest=digest)
+
+
+async def stranded_charges(reader: Reader) -> list[Stranded]:
+    """Up to 100 charges that ended as neither ticket nor refund nor review."""
+    return await reader.many(sql.stranded_charges, Stranded)
+
+
+async def attention(reader: Reader) -> Attention:
+    """How much waits for a person."""
+    return await reader.one(sql.attention, Attention)

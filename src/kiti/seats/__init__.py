@@ -1,0 +1,1 @@
+"""Who has which seat on which leg of which trip."""

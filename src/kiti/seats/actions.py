@@ -1,0 +1,90 @@
+"""Taking, keeping and giving up seats. Every verb is all or nothing for each owner."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from kiti.db import Transaction, load
+from kiti.seats.model import Claimed, Lost, Want
+
+sql = load("kiti.seats")
+
+_Key = tuple[UUID, str, int]
+
+
+class _Row(msgspec.Struct, frozen=True):
+    trip_id: UUID
+    seat: str
+    leg: int
+    owner_id: UUID
+    claimed_at: datetime
+    expires_at: datetime
+
+
+async def claim(
+    tx: Transaction, *, wants: Sequence[Want], ttl_seconds: Mapping[UUID, int]
+) -> dict[UUID, Claimed | Lost]:
+    """Claim the seats of many owners at once; each owner gets all they want or nothing.
+
+    `ttl_seconds` says for each owner how long. No seat-leg may be wanted by two owners of one call. Acquiring,
+    extending and taking over expired claims are all this verb. What a loser had got is given up again before
+    this returns, so only winners' claims are left to commit.
+    """
+    return await _claim(tx, wants=wants, ttls=[ttl_seconds[want.owner] for want in wants for _ in want.legs])
+
+
+async def confirm(tx: Transaction, *, wants: Sequence[Want]) -> dict[UUID, Claimed | Lost]:
+    """Claim for ever: over a free seat, an expired claim or one's own."""
+    return await _claim(tx, wants=wants, ttls=[None for want in wants for _ in want.legs])
+
+
+async def release(tx: Transaction, *, wants: Iterable[Want]) -> int:
+    """Give up the seat-legs that still belong to their owners; how many did."""
+    keys = sorted((want.trip, want.seat, leg, want.owner) for want in wants for leg in want.legs)
+    return await tx.execute(
+        sql.release,
+        trips=[key[0] for key in keys],
+        seats=[key[1] for key in keys],
+        legs=[key[2] for key in keys],
+        owners=[key[3] for key in keys],
+    )
+
+
+async def _claim(tx: Transaction, *, wants: Sequence[Want], ttls: Sequence[int | None]) -> dict[UUID, Claimed | Lost]:
+    keys: list[_Key] = [(want.trip, want.seat, leg) for want in wants for leg in want.legs]
+    assert len(set(keys)) == len(keys), "a seat-leg is wanted twice in one statement"
+    rows = await tx.many(
+        sql.claim,
+        _Row,
+        trips=[key[0] for key in keys],
+        seats=[key[1] for key in keys],
+        legs=[key[2] for key in keys],
+        owners=[want.owner for want in wants for _ in want.legs],
+        ttls=list(ttls),
+    )
+    got: dict[UUID, list[_Row]] = defaultdict(list)
+    for row in rows:
+        got[row.owner_id].append(row)
+    wanted: dict[UUID, list[Want]] = defaultdict(list)
+    for want in wants:
+        wanted[want.owner].append(want)
+    outcome = {owner: _judge(theirs, got[owner]) for owner, theirs in wanted.items()}
+    losers = [want for want in wants if isinstance(outcome[want.owner], Lost) and got[want.owner]]
+    if losers:
+        await release(tx, wants=losers)
+    return outcome
+
+
+def _judge(wants: Sequence[Want], got: Sequence[_Row]) -> Claimed | Lost:
+    have = {(row.trip_id, row.seat, row.leg) for row in got}
+    missing = {
+        (want.trip, want.seat): None
+        for want in wants
+        if any((want.trip, want.seat, leg) not in have for leg in want.legs)
+    }
+    if missing:
+        return Lost(seats=tuple(missing))
+    return Claimed(claimed_at=got[0].claimed_at, expires_at=min(row.expires_at for row in got))

@@ -1,0 +1,13 @@
+"""What is free and what is not."""
+
+from uuid import UUID
+
+from kiti.db import Reader, load
+from kiti.seats.model import Taken
+
+sql = load("kiti.seats")
+
+
+async def taken(reader: Reader, *, trip: UUID, from_seq: int, to_seq: int) -> list[Taken]:
+    """The seats that somebody holds or has bought on any leg between two stops of a trip."""
+    return await reader.many(sql.taken, Taken, trip=trip, from_seq=from_seq, to_seq=to_seq)

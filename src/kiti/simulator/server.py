@@ -1,0 +1,100 @@
+"""Putting the simulator together and keeping it running: one process, one event loop."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any, Final
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from litestar import Litestar, Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp
+
+from kiti.simulator import api, charges, control, hosted, refunds, settlements, transfers
+from kiti.simulator.gate import Gate
+from kiti.simulator.machine import Config, GatewayRefusalError, Machine
+from kiti.simulator.store import Store
+from kiti.simulator.timers import Action, run_timers
+from kiti.simulator.webhooks import run_courier
+
+LARGEST_BODY_BYTES: Final = 1_000_000
+BACKLOG: Final = 1024
+GRACE_SECONDS: Final = 0.3
+
+TIMER_ACTIONS: Final[dict[str, Action]] = {
+    "charge": charges.finish_late,
+    "refund": refunds.finish_refund,
+    "transfer": transfers.advance_transfer,
+    "chargeback": settlements.lapse_chargeback,
+}
+
+
+def run(
+    *,
+    host: str,
+    port: int,
+    webhook_url: str,
+    secret_key: str,
+    webhook_hash: str,
+    state: Path | str | None,
+    retry_seconds: float,
+) -> None:
+    """Serve in the foreground, in this process, until SIGTERM or SIGINT."""
+    config = Config(
+        webhook_url=webhook_url,
+        webhook_hash=webhook_hash,
+        secret_key=secret_key,
+        retry_seconds=retry_seconds,
+    )
+    asyncio.run(_serve(config, host=host, port=port, state=None if state is None else Path(state)))
+
+
+def create_app(machine: Machine) -> ASGIApp:
+    """Return the ASGI application: the gateway, its pages and the control API."""
+    app = Litestar(
+        route_handlers=[*api.ROUTES, *hosted.ROUTES, *control.ROUTES],
+        exception_handlers={GatewayRefusalError: api.refusal, HTTPException: _refused_by_http},
+        state=State({"machine": machine}),
+        openapi_config=None,
+        # Litestar would set up the root logger, and every webhook would become a line.
+        logging_config=None,
+        request_max_body_size=LARGEST_BODY_BYTES,
+    )
+    return Gate(app, machine=machine)
+
+
+async def _serve(config: Config, *, host: str, port: int, state: Path | None) -> None:
+    machine = Machine(config=config, store=Store(state))
+    server = Server(
+        create_app(machine),
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        backlog=BACKLOG,
+        log_enabled=False,
+    )
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, server.stop)
+    try:
+        async with asyncio.TaskGroup() as group:
+            # If one of these fails the group stops the others: never a gateway without webhooks.
+            background = [
+                group.create_task(run_courier(machine)),
+                group.create_task(run_timers(machine, actions=TIMER_ACTIONS)),
+            ]
+            await server.serve()
+            # Granian's threads let go of their connections a moment later; meeting an interpreter
+            # that is being taken down, they would abort the process.
+            await asyncio.sleep(GRACE_SECONDS)
+            for task in background:
+                task.cancel()
+    finally:
+        machine.store.close()
+
+
+def _refused_by_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    return api.refusal(request, GatewayRefusalError(error.detail or "Error", http_status=error.status_code))

@@ -1,0 +1,1 @@
+"""Tickets: signed, drawn, used once."""

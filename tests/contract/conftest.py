@@ -1,0 +1,61 @@
+"""The Flutterwave simulator in a process of its own, and the verbs with which tests make it misbehave."""
+
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from kiti.gateways.gateway import Gateway
+from tests.contract.gateways import ADAPTERS, Simulator, free_port
+
+
+@pytest.fixture(scope="session")
+def running_simulator() -> Iterator[Simulator]:
+    """The simulator in a process of its own; nobody listens for its webhooks."""
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "kiti.simulator", "--port", str(port)),
+            *("--webhook-url", "http://127.0.0.1:9/webhook"),
+            *("--secret-key", Simulator.secret_key, "--webhook-hash", Simulator.webhook_hash),
+        ]
+    )
+    url = f"http://127.0.0.1:{port}"
+    _await_health(url, process=process)
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        yield Simulator(client)
+    process.terminate()
+    process.wait(timeout=20)
+
+
+@pytest.fixture
+def simulator(running_simulator: Simulator) -> Iterator[Simulator]:
+    """The simulator without faults, before and after."""
+    running_simulator.be_good()
+    yield running_simulator
+    running_simulator.be_good()
+
+
+@pytest.fixture(params=sorted(ADAPTERS))
+async def gateway(request: pytest.FixtureRequest, simulator: Simulator) -> AsyncIterator[Gateway]:
+    """Each adapter, talking to the simulator."""
+    adapter = ADAPTERS[request.param](simulator)
+    yield adapter
+    await adapter.close()
+
+
+def _await_health(url: str, *, process: subprocess.Popen[Any]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the simulator ended before it listened"
+        try:
+            httpx.get(f"{url}/_sim/health", trust_env=False).raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the simulator does not listen")
