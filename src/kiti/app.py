@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from kiti import jobs
-from kiti.api import create_api
+from kiti.api import BODY_BYTES, create_api
 from kiti.cli import Composition, run
 from kiti.core.settings import Settings
 from kiti.db import Database
@@ -98,9 +98,10 @@ def create_asgi(settings: Settings, *, with_worker: bool) -> Litestar:
         csrf_config=None,
         state=State({"settings": settings}),
         lifespan=[lifespan],
-        request_max_body_size=api.request_max_body_size,
+        request_max_body_size=BODY_BYTES,
         after_request=web.after_request,
         debug=False,
+        logging_config=None,
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.contract.gateways import ADAPTERS, Simulator, free_port
 
 from kiti.gateways.gateway import Gateway
-from tests.contract.gateways import ADAPTERS, Simulator, free_port
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tests.box import Box
+from tests.contract.gateways import Simulator, a_checkout, flutterwave, free_port, new_reference
 
 from kiti.core.money import Money
 from kiti.gateways.gateway import (
@@ -22,8 +24,6 @@ from kiti.gateways.gateway import (
     Unknown,
     UnreadableAmount,
 )
-from tests.box import Box
-from tests.contract.gateways import Simulator, a_checkout, flutterwave, free_port, new_reference
 
 REFUND_CALL = "POST /v3/transactions/{id}/refund"
 

@@ -169,6 +169,14 @@ async def test_a_disabled_link_cannot_be_paid_unless_forced(sim: Simulator) -> N
     assert (await sim.pay(tx_ref, force=True))["status"] == "successful"
 
 
+async def test_a_link_ends_with_its_session(sim: Simulator) -> None:
+    tx_ref, link = await sim.link(configurations={"session_duration": 15})
+    await sim.post("/_sim/expire", tx_ref=tx_ref)
+    page = await sim.http.get(link)
+    assert (page.status_code, "has expired" in page.text) == (410, True)
+    assert (await sim.http.post(link, data={"action": "pay"})).status_code == 410
+
+
 async def test_less_or_more_may_be_paid_than_was_asked(sim: Simulator) -> None:
     tx_ref, _ = await sim.link()
     [tx_id] = (await sim.pay(tx_ref, amount=4999.5, currency="UGX"))["transaction_ids"]

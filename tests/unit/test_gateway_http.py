@@ -2,66 +2,25 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from tests.scripted_server import ScriptedServer, answer
+
 from kiti.gateways.http import LONGEST_ANSWER_BYTES, Answered, Breaker, NotAnswered, Outside
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-BUSY = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n"
-BROKEN = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
-
-
-class Server:
-    """Answers each request with the next of some raw bytes, the last one for ever; empty bytes hang up."""
-
-    def __init__(self, *answers: bytes) -> None:
-        self.answers = list(answers)
-        self.requests: list[bytes] = []
-        self.trickle_seconds = 0.0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await _request(reader):
-                self.requests.append(head)
-                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                if not answer:
-                    break
-                for piece in [answer] if not self.trickle_seconds else [bytes([b]) for b in answer]:
-                    writer.write(piece)
-                    await writer.drain()
-                    await asyncio.sleep(self.trickle_seconds)
-        except ConnectionError:
-            pass  # the client had enough
-        finally:
-            writer.close()
-
-
-async def _request(reader: asyncio.StreamReader) -> bytes:
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError:
-        return b""
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            await reader.readexactly(int(line.split(b":")[1]))
-    return head
+OK = answer(200, b"{}")
+BUSY = answer(429)
+BROKEN = answer(503)
 
 
 @asynccontextmanager
-async def outside_of(server: Server, *, timeout_seconds: float = 5.0) -> AsyncIterator[Outside]:
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    outside = Outside(
-        base_url=f"http://127.0.0.1:{port}/v3",
-        headers={"Authorization": "Bearer k"},
-        timeout_seconds=timeout_seconds,
-    )
-    yield outside
-    await outside.close()
-    listener.close()
-    await listener.wait_closed()
+async def outside_of(server: ScriptedServer, *, timeout_seconds: float = 5.0) -> AsyncIterator[Outside]:
+    async with server.listening() as url:
+        outside = Outside(base_url=f"{url}/v3", headers={"Authorization": "Bearer k"}, timeout_seconds=timeout_seconds)
+        yield outside
+        await outside.close()
 
 
 async def test_an_answer_comes_back_whole_and_the_key_is_sent() -> None:
-    server = Server(OK)
+    server = ScriptedServer(OK)
     async with outside_of(server) as outside:
         assert await outside.get("/x", {"tx_ref": "a b&c"}) == Answered(status=200, body=b"{}")
     assert server.requests[0].startswith(b"GET /v3/x?tx_ref=a+b%26c HTTP/1.1")
@@ -70,32 +29,32 @@ async def test_an_answer_comes_back_whole_and_the_key_is_sent() -> None:
 
 async def test_a_get_is_tried_three_times_at_most() -> None:
     for failure in (BROKEN, b""):
-        server = Server(failure)
+        server = ScriptedServer(failure)
         async with outside_of(server) as outside:
             assert isinstance(await outside.get("/x"), NotAnswered)
         assert len(server.requests) == 3
-        server = Server(failure, failure, OK)
+        server = ScriptedServer(failure, failure, OK)
         async with outside_of(server) as outside:
             assert isinstance(await outside.get("/x"), Answered)
 
 
 async def test_a_post_is_sent_once_whatever_happens() -> None:
     for failure in (BROKEN, BUSY, b""):
-        server = Server(failure, OK)
+        server = ScriptedServer(failure, OK)
         async with outside_of(server) as outside:
             assert isinstance(await outside.post("/x", b"{}"), NotAnswered)
         assert len(server.requests) == 1
 
 
 async def test_too_many_requests_are_not_answered_with_more() -> None:
-    server = Server(BUSY, OK)
+    server = ScriptedServer(BUSY, OK)
     async with outside_of(server) as outside:
         assert await outside.get("/x") == NotAnswered(reason="HTTP 429")
     assert len(server.requests) == 1
 
 
 async def test_an_endless_trickle_ends_in_time() -> None:
-    server = Server(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b" " * 5000)
+    server = ScriptedServer(answer(200, b" " * 5000))
     server.trickle_seconds = 0.02
     async with outside_of(server, timeout_seconds=0.5) as outside, asyncio.timeout(3):
         assert isinstance(await outside.get("/x"), NotAnswered)
@@ -104,8 +63,7 @@ async def test_an_endless_trickle_ends_in_time() -> None:
 
 
 async def test_an_answer_that_is_too_long_is_cut_off() -> None:
-    length = LONGEST_ANSWER_BYTES + 1
-    server = Server(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b" " * length)
+    server = ScriptedServer(answer(200, b" " * (LONGEST_ANSWER_BYTES + 1)))
     async with outside_of(server) as outside:
         outcome = await outside.get("/x")
     assert isinstance(outcome, NotAnswered)
@@ -113,20 +71,20 @@ async def test_an_answer_that_is_too_long_is_cut_off() -> None:
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    server = Server(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n")
+    server = ScriptedServer(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n")
     async with outside_of(server) as outside:
         assert await outside.post("/x", b"{}") == Answered(status=302, body=b"")
 
 
 async def test_a_refusal_is_an_answer_and_keeps_the_circuit_closed() -> None:
-    server = Server(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}")
+    server = ScriptedServer(answer(400, b"{}"))
     async with outside_of(server) as outside:
         for _ in range(10):
             assert isinstance(await outside.post("/x", b"{}"), Answered)
 
 
 async def test_a_cancelled_call_leaves_the_way_usable() -> None:
-    server = Server(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n" + b" " * 50, OK)
+    server = ScriptedServer(answer(200, b" " * 50), OK)
     server.trickle_seconds = 0.05
     async with outside_of(server) as outside:
         call = asyncio.create_task(outside.get("/x"))

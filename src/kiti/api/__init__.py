@@ -29,7 +29,6 @@ def create_api() -> AppConfig:
         route_handlers=[Trips, Reservations, Bookings, Payments, Refunds, Tickets, Jobs, Operations],
         dependencies={"house": Provide(_house, sync_to_thread=False)},
         exception_handlers={KitiError: of_kiti_error, HTTPException: of_http_error, Exception: of_bug},
-        request_max_body_size=BODY_BYTES,
         openapi_config=OpenAPIConfig(
             title="Kiti",
             version=VERSION,

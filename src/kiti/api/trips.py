@@ -173,12 +173,12 @@ class Trips(Controller):
     async def stops(
         self,
         house: House,
-        query: str = Parameter(query="q", default="", max_length=120),
+        typed: str = Parameter(query="q", default="", max_length=120),
         limit: int = Parameter(query="limit", default=10, ge=1, le=20),
     ) -> StopsShape:
         """By code, name, city, or any word of them; case and accents do not matter."""
         async with house.db.reader() as reader:
-            found = await network.stops_matching(reader, query=query, limit=limit)
+            found = await network.stops_matching(reader, query=typed, limit=limit)
         return StopsShape(stops=[_stop(stop) for stop in found])
 
 

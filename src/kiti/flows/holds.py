@@ -108,6 +108,7 @@ async def hold_until(tx: Transaction, *, booking: Booking, until: datetime) -> N
     outcome = claims[booking.id]
     if isinstance(outcome, Lost):
         raise SeatsTaken([seat for _, seat in outcome.seats])
+    assert outcome.expires_at is not None, "a hold ends"
     await bookings.set_hold(tx, booking=booking.id, expires_at=outcome.expires_at)
 
 

@@ -192,6 +192,7 @@ async def commit_plans(tx: Transaction, plans: Sequence[Plan]) -> dict[UUID, Res
         if isinstance(claim, Lost):
             outcome[plan.booking] = SeatsTaken([seat for _, seat in claim.seats])
             continue
+        assert claim.expires_at is not None, "a hold ends"
         booking = _new_booking(plan, claimed_at=claim.claimed_at, expires_at=claim.expires_at)
         winners.append(booking)
         outcome[plan.booking] = Reserved(

@@ -1,6 +1,6 @@
 """What pages and the API ask of the network."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -70,14 +70,14 @@ class Cursor(msgspec.Struct, frozen=True):
     def encode(self) -> str:
         """32 characters of base64url: microseconds since 1970 in 8 bytes, then the trip's id in 16."""
         microseconds = (self.departs_at - _EPOCH) // _MICROSECOND
-        return urlsafe_b64encode(microseconds.to_bytes(8, "big", signed=True) + self.trip_id.bytes).decode()
+        return urlsafe_b64encode(microseconds.to_bytes(8, "big") + self.trip_id.bytes).decode()
 
     @classmethod
     def decode(cls, cursor: str) -> "Cursor":
         """Undo `encode`; raises InvalidCursor for anything else."""
         try:
-            raw = urlsafe_b64decode(cursor.encode("ascii"))
-            departs_at = _EPOCH + timedelta(microseconds=int.from_bytes(raw[:8], "big", signed=True))
+            raw = b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
+            departs_at = _EPOCH + timedelta(microseconds=int.from_bytes(raw[:8], "big"))
         except (NotBase64, UnicodeEncodeError, OverflowError) as error:
             raise InvalidCursor("cursor", "Not a cursor that a search gave. Search again.") from error
         if len(raw) != _CURSOR_BYTES:

@@ -21,7 +21,7 @@ class _Row(msgspec.Struct, frozen=True):
     leg: int
     owner_id: UUID
     claimed_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None
 
 
 async def claim(
@@ -87,4 +87,5 @@ def _judge(wants: Sequence[Want], got: Sequence[_Row]) -> Claimed | Lost:
     }
     if missing:
         return Lost(seats=tuple(missing))
-    return Claimed(claimed_at=got[0].claimed_at, expires_at=min(row.expires_at for row in got))
+    # All rows of an owner are written by one statement with one time to live.
+    return Claimed(claimed_at=got[0].claimed_at, expires_at=got[0].expires_at)

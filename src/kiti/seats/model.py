@@ -25,10 +25,10 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the owner wanted is theirs until `expires_at` (the database's clock)."""
+    """Everything that the owner wanted is theirs until `expires_at` (the database's clock); None: for ever."""
 
     claimed_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):

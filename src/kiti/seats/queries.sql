@@ -18,7 +18,13 @@ ORDER BY want.trip_id, want.seat, want.leg
 ON CONFLICT (trip_id, seat, leg) DO UPDATE
     SET owner_id = excluded.owner_id, claimed_at = excluded.claimed_at, expires_at = excluded.expires_at
     WHERE held.expires_at <= excluded.claimed_at OR held.owner_id = excluded.owner_id
-RETURNING held.trip_id, held.seat, held.leg, held.owner_id, held.claimed_at, held.expires_at;
+RETURNING
+    held.trip_id,
+    held.seat,
+    held.leg,
+    held.owner_id,
+    held.claimed_at,
+    nullif(held.expires_at, 'infinity') AS expires_at;
 
 -- Give up what is ours among these keys; what somebody else has taken over meanwhile stays theirs.
 -- release :execute

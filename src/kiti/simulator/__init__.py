@@ -32,6 +32,8 @@ the gateway's with 4xx.
     pay-without-webhook, cancel``. ``amount`` pays less or more than asked. ``force`` pays although
     the link is disabled, expired or paid. Answers ``{status, transaction_ids, redirect}``. Also
     approves or declines a direct charge that waits.
+``POST /_sim/expire``
+    ``{tx_ref}`` ends the session of a link now, as if ``session_duration`` had passed.
 ``POST /_sim/webhooks/replay``
     ``{transaction_id, copies = 1, concurrency = 1}`` posts the bytes of that transaction's last
     webhook again (made anew if there was none) and answers ``{"statuses": [200, …]}``; 0 stands for

@@ -162,6 +162,14 @@ def disable_link(machine: Machine, *, link_id: str) -> None:
     machine.store.run("UPDATE link SET state = 'disabled' WHERE id = ?", link_id)
 
 
+def expire_link(machine: Machine, *, tx_ref: str) -> None:
+    """Make the session of a link end now, as if its time had passed; refuses (404) an unknown reference."""
+    if not machine.store.change(
+        "UPDATE link SET created_at = ? - 60 * session_minutes WHERE tx_ref = ?", time.time(), tx_ref
+    ):
+        raise GatewayRefusalError("No link has this reference", http_status=404)
+
+
 def find_link(machine: Machine, *, link_id: str) -> Row | None:
     """Return the link, or None."""
     return machine.store.one("SELECT * FROM link WHERE id = ?", link_id)

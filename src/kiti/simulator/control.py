@@ -35,6 +35,12 @@ class PayOrder(PayOptions, kw_only=True, forbid_unknown_fields=True):
     action: Action
 
 
+class ExpireOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /_sim/expire`."""
+
+    tx_ref: str
+
+
 class ReplayOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/webhooks/replay`."""
 
@@ -105,6 +111,14 @@ async def pay(request: AnyRequest) -> Response[bytes]:
     machine = machine_of(request)
     paid = charges.act(machine, tx_ref=order.tx_ref, action=order.action, options=order)
     return _json(msgspec.structs.asdict(paid))
+
+
+@post("/_sim/expire", status_code=200)
+async def expire(request: AnyRequest) -> Response[bytes]:
+    """Let the time of a link pass at once."""
+    order = await body_of(request, ExpireOrder)
+    charges.expire_link(machine_of(request), tx_ref=order.tx_ref)
+    return _json({"tx_ref": order.tx_ref})
 
 
 @post("/_sim/webhooks/replay", status_code=200)
@@ -199,6 +213,7 @@ ROUTES: Final[list[HTTPRouteHandler]] = [
     add_faults,
     clear_faults,
     pay,
+    expire,
     replay,
     send,
     configure,

@@ -88,7 +88,7 @@ async def issue(tx: Transaction, *, booking: UUID, key: SigningKey) -> list[Tick
 
 async def mark_used(tx: Transaction, *, booking: UUID, ticket: UUID, where: str) -> Ticket:
     """Take the ticket at the door. Of two inspectors only one succeeds; raises TicketNotValid or NotFound."""
-    used = await tx.maybe(sql.mark_used, reads.ticket_row, booking=booking, ticket=ticket, where=where)
+    used = await tx.maybe(sql.mark_used, reads.ticket_row, booking=booking, ticket=ticket, place=where)
     if used is not None:
         return used
     there = await reads.one(tx, booking=booking, ticket=ticket)

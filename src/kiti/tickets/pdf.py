@@ -66,7 +66,7 @@ def render(tickets: Sequence[TicketPage], *, locale: str, labels: Mapping[str, s
     """The PDF of these tickets; the same tickets always give the same bytes.
 
     `locale` is en, fr or sw and decides dates and money; `labels` has the keys of ENGLISH. This computes for some
-    ten milliseconds (the first time longer: fonts are read), so a coroutine calls it with asyncio.to_thread; any
+    50 ms a page (the first time longer: fonts are read), so a coroutine calls it with asyncio.to_thread; any
     number of threads may. Scripts that the built-in fonts lack are set in a system font, if there is one.
     """
     assert tickets, "a PDF has at least one page"
@@ -82,7 +82,7 @@ def render(tickets: Sequence[TicketPage], *, locale: str, labels: Mapping[str, s
         format="pdf",
         font_paths=_fonts(),
         sys_inputs={"data": msgspec.json.encode(data).decode()},
-        timestamp=max(ticket.issued_at for ticket in tickets),
+        timestamp=int(max(ticket.issued_at for ticket in tickets).timestamp()),
     )
 
 
@@ -97,7 +97,7 @@ def _face(ticket: TicketPage, *, locale: str, labels: Mapping[str, str]) -> _Fac
         to=_Call(clock(ticket.arrival), ticket.nights, _plain(ticket.to_city), _plain(ticket.to_name)),
         seat=_plain(ticket.seat),
         seat_class=_plain(f"{ticket.seat_class.capitalize()}{deck}"),
-        passenger=_plain(ticket.passenger_name) or "–",
+        passenger=_plain(ticket.passenger_name) or "-",
         route=_plain(f"{ticket.route_code} {ticket.route_name}"),
         fare=ticket.price.format(locale),
         code=ticket.code,

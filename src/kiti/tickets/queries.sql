@@ -39,19 +39,19 @@ ORDER BY booking_seat.trip_id, booking_seat.seat;
 -- issue :execute
 INSERT INTO ticket (booking_id, id, trip_id, seat, state, token, issued_at)
 SELECT
-    %(booking)s,
+    %(booking)s AS booking_id,
     made.id,
     made.trip_id,
     made.seat,
-    'valid',
+    'valid' AS state,
     made.token,
-    kiti_now()
+    kiti_now() AS issued_at
 FROM unnest(%(ids)s::uuid[], %(trips)s::uuid[], %(seats)s::text[], %(tokens)s::text[])
     AS made (id, trip_id, seat, token)
 ON CONFLICT (booking_id, trip_id, seat) DO NOTHING;
 
 -- mark_used :maybe
-UPDATE ticket SET state = 'used', used_at = kiti_now(), used_where = %(where)s
+UPDATE ticket SET state = 'used', used_at = kiti_now(), used_where = %(place)s
 WHERE booking_id = %(booking)s AND id = %(ticket)s AND state = 'valid'
 RETURNING booking_id, id, trip_id, seat, state, token, issued_at, used_at, used_where, void_reason;
 
@@ -79,7 +79,8 @@ LEFT JOIN booking_seat
         AND ticket.trip_id = booking_seat.trip_id
         AND ticket.seat = booking_seat.seat
 WHERE ticket.booking_id = %(booking)s
-ORDER BY booking_seat.position, ticket.trip_id, ticket.seat;
+ORDER BY booking_seat.position, ticket.trip_id, ticket.seat
+LIMIT 500;
 
 -- ticket :maybe
 SELECT booking_id, id, trip_id, seat, state, token, issued_at, used_at, used_where, void_reason
@@ -115,7 +116,10 @@ SELECT
     ticket.seat,
     booking_seat.class AS seat_class,
     coalesce(layout_seat.deck, 1) AS deck,
-    (SELECT coalesce(max(place.deck), 1) FROM layout_seat AS place WHERE place.layout_id = trip.layout_id) AS deck_count,
+    (
+        SELECT coalesce(max(place.deck), 1) FROM layout_seat AS place
+        WHERE place.layout_id = trip.layout_id
+    ) AS deck_count,
     booking_seat.passenger_name,
     ticket.state,
     ticket.token,
@@ -161,4 +165,5 @@ INNER JOIN trip_stop AS to_call
     ON booking_seat.trip_id = to_call.trip_id AND booking_seat.to_seq = to_call.seq
 INNER JOIN stop AS to_stop ON to_call.stop_id = to_stop.id
 WHERE ticket.booking_id = %(booking)s AND (%(ticket)s::uuid IS NULL OR ticket.id = %(ticket)s)
-ORDER BY from_call.departs_at, booking_seat.position, ticket.seat;
+ORDER BY from_call.departs_at, booking_seat.position, ticket.seat
+LIMIT 500;

@@ -166,7 +166,7 @@ def verify(token: str, *, keys: PublicKeys) -> Claims:
 
 def initials(name: str) -> str:
     """Amina Nakato Okello is "ANO"; three letters at most, none for an empty name."""
-    return "".join(word[0] for word in name.split()[:_INITIALS]).upper()
+    return "".join(word[0].upper()[0] for word in name.split()[:_INITIALS])
 
 
 def jwk(public: ec.EllipticCurvePublicKey) -> Jwk:
@@ -206,7 +206,7 @@ def unseal(sealed: bytes, *, kid: str, secret: str) -> SigningKey:
     """The stored key; raises SealedByAnotherSecret."""
     try:
         plain = _cipher(secret).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], kid.encode())
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise SealedByAnotherSecret(f"The ticket key {kid} cannot be opened with today's JWT_SECRET.") from None
     private = serialization.load_der_private_key(plain, password=None)
     assert isinstance(private, ec.EllipticCurvePrivateKey), "only P-256 keys are ever sealed"
