@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from tests.box import Box
 
 from kiti.core.errors import InvalidInput, NotFound
 from kiti.core.money import UnknownCurrency
@@ -23,7 +24,6 @@ from kiti.network.model import (
     draw,
     trip_id,
 )
-from tests.box import Box
 
 DAY = datetime.now(UTC).date() + timedelta(days=10)
 COACH = "*..>\nvv.v\nss.s\nss.s"

@@ -1,12 +1,13 @@
 import asyncio
 from datetime import UTC, date, datetime, timedelta
 
+from tests.box import Box
+
 from kiti.flows.demo_network import LINES, routes
 from kiti.flows.seed_demo import seed_demo
 from kiti.flows.timetable import generate_coming_trips
 from kiti.network import reads
 from kiti.network.model import Stop, TripPage
-from tests.box import Box
 
 TODAY = datetime.now(UTC).date()
 

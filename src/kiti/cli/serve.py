@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 console = Console(soft_wrap=True)
 BACKLOG = 2048
+DRAIN_SECONDS = 0.3
 
 
 class PortTaken(KitiError):
@@ -154,6 +155,8 @@ async def _serve(composition: Any, settings: Settings, *, with_worker: bool) -> 
     stop_on_signals(server.stop)
     console.print(f"Kiti serves {settings.base_url} (listening on {settings.host}:{settings.port}).")
     await server.serve()
+    # Its threads still hand over their last answers; an interpreter that ends under them aborts.
+    await asyncio.sleep(DRAIN_SECONDS)
 
 
 async def _work(composition: Any, settings: Settings) -> None:

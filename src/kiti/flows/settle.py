@@ -21,7 +21,7 @@ from kiti.db import Transaction
 from kiti.flows.holds import hold_until, wants_of
 from kiti.flows.house import House
 from kiti.flows.refunds import request_refund
-from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Truth, Unknown
+from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Truth, Unknown, UnreadableAmount
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import capture, share_out
 from kiti.network import reads as network
@@ -53,7 +53,10 @@ async def settle_payment(
     """
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment)
-    truth = await _ask(house, found, transaction_id)
+    try:
+        truth = await _ask(house, found, transaction_id)
+    except UnreadableAmount as error:
+        return await house.db.run(lambda tx: _unreadable(tx, found.id, str(error)))
     match truth:
         case Captured():
             return await house.db.run(lambda tx: _captured(tx, house, found.id, truth))
@@ -180,6 +183,17 @@ async def _declined(tx: Transaction, payment_id: UUID, reason: str) -> Payment:
         await fail_attempt(tx, payment=payment, booking=booking, reason=reason)
     # A page that stays open may still be paid on: keep asking, ever less often.
     await _poll_on(tx, payment)
+    return await payment_reads.by_id(tx, payment=payment.id)
+
+
+async def _unreadable(tx: Transaction, payment_id: UUID, reason: str) -> Payment:
+    """Money was taken, and how much cannot be told in minor units: a person must look."""
+    payment = await payment_reads.by_id(tx, payment=payment_id)
+    await bookings.lock(tx, booking=payment.booking_id)
+    payment = await payment_reads.by_id(tx, payment=payment_id)
+    if payment.state not in {"captured", "review"}:
+        await payments.move(tx, payment=payment, to="review", reason=reason)
+    await payments.poll_no_more(tx, payment=payment)
     return await payment_reads.by_id(tx, payment=payment.id)
 
 

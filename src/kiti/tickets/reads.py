@@ -45,7 +45,7 @@ async def public_keys(reader: Reader) -> PublicKeys:
     return {row.kid: signing.public_key(msgspec.json.decode(row.public_key, type=Jwk)) for row in rows}
 
 
-async def verify(reader: Reader, *, token_or_code: str, trip: UUID, keys: PublicKeys) -> Verdict:
+async def verify(reader: Reader, *, token_or_code: str, trip: UUID | None, keys: PublicKeys) -> Verdict:
     """Judge what an inspector of `trip` scanned or typed, and change nothing."""
     text = token_or_code.strip()
     code = parse_code(text)

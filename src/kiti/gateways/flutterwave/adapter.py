@@ -28,7 +28,8 @@ from kiti.gateways.http import Outside
 # Flutterwave gives up on a slow bank after 28 s and answers 503; one who hangs up before learns less.
 TIMEOUT_SECONDS = 30.0
 LONGEST_SESSION_MINUTES = 1440
-MOST_ATTEMPTS_ON_A_PAGE = 5
+# A decline ends our attempt, and our own page offers the next one; a page that went on would pay for a dead one.
+MOST_ATTEMPTS_ON_A_PAGE = 1
 LONGEST_TITLE = 100
 LONGEST_LINK = 2048
 MOST_PAGES = 50
