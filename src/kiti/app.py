@@ -15,6 +15,7 @@ from kiti.core.settings import Settings
 from kiti.db import Database
 from kiti.db.queue import Queue
 from kiti.flows.catalogue import Catalogue
+from kiti.flows.grouping import GroupCommit
 from kiti.flows.house import House
 from kiti.gateways.flutterwave import Flutterwave
 from kiti.tickets import actions as tickets
@@ -44,7 +45,13 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         async with db.transaction() as tx:
             ticket_key = await tickets.ensure_key(tx, secret=settings.jwt_secret)
         house = House(
-            settings=settings, db=db, queue=queue, catalogue=Catalogue(db), gateways=gateways, ticket_key=ticket_key
+            settings=settings,
+            db=db,
+            queue=queue,
+            catalogue=Catalogue(db),
+            commits=GroupCommit(db),
+            gateways=gateways,
+            ticket_key=ticket_key,
         )
         jobs.register(queue.app, house)
         async with queue.app.open_async():

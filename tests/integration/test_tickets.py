@@ -29,11 +29,17 @@ class World(msgspec.Struct, kw_only=True):
     tickets: list[Ticket]
 
     async def scan(self, token_or_code: str, *, trip: UUID | None = None, where: str = "Gate 1") -> Verdict:
+        return await self._scan(token_or_code, trip=trip or self.out, where=where)
+
+    async def scan_any(self, token_or_code: str) -> Verdict:
+        return await self._scan(token_or_code, trip=None, where="Gate 1")
+
+    async def _scan(self, token_or_code: str, *, trip: UUID | None, where: str) -> Verdict:
         async with self.box.db.transaction() as tx:
             return await actions.verify_and_use(
                 tx,
                 token_or_code=token_or_code,
-                trip=trip or self.out,
+                trip=trip,
                 where=where,
                 keys=await reads.public_keys(tx),
             )
@@ -152,6 +158,22 @@ async def test_a_typed_code_means_the_inspectors_own_trip(world: World) -> None:
     verdict = await world.scan("K7MPQR-1A", trip=world.back)
     assert isinstance(verdict, Valid)
     assert verdict.ticket.id == world.tickets[2].id
+
+
+async def test_without_a_trip_a_code_means_the_departure_nearest_to_now(world: World) -> None:
+    seconds = await world.box.value(
+        "SELECT extract(epoch FROM %s::timestamptz - statement_timestamp())", DEPARTURE + timedelta(days=1)
+    )
+    await world.box.travel(seconds=float(seconds))
+    first, second = await world.scan_any("K7MPQR-1A"), await world.scan_any("K7MPQR-1A")
+    assert isinstance(first, Valid)
+    assert first.ticket.trip_id == world.back
+    assert isinstance(second, AlreadyUsed)
+
+
+async def test_without_a_trip_every_signed_ticket_is_taken(world: World) -> None:
+    for ticket in world.tickets:
+        assert isinstance(await world.scan_any(ticket.token), Valid)
 
 
 async def test_a_ticket_for_another_trip_is_not_used_up(world: World) -> None:

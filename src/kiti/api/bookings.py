@@ -20,7 +20,8 @@ from kiti.core.money import Money
 from kiti.core.tokens import hold_token
 from kiti.flows import holds, show
 from kiti.flows.house import House
-from kiti.flows.reserve import Item, Passenger, Reservation, reserve
+from kiti.flows.plan import Item, Passenger, Reservation
+from kiti.flows.reserve import reserve
 from kiti.network.model import TripDetail
 
 LANGUAGES = {"en", "fr", "sw"}
@@ -36,7 +37,7 @@ class Reservations(Controller):
     async def reserve(self, house: House, data: wire.ReserveBody) -> wire.ReservedShape:
         """All seats or none; a 409 names the taken ones in `seatNumbers`."""
         reservation = _reservation(data)
-        reserved = await reserve(house.db, house.catalogue, reservation)
+        reserved = await reserve(house, reservation)
         trips = {seat.trip: await house.catalogue.trip(seat.trip) for seat in reserved.seats}
         items = [
             _item(trips[trip], [s.seat for s in reserved.seats if s.trip == trip], places)

@@ -15,7 +15,7 @@ from kiti.bookings.actions import ReferenceTaken, WrongState
 from kiti.core.errors import InvalidInput, KitiError, NotFound, Overloaded
 from kiti.db import DatabaseUnavailable
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
-from kiti.flows.reserve import SeatsTaken, TripNotOnSale
+from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.webhooks import ForgedWebhook
 from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
 

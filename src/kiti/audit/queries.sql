@@ -8,7 +8,7 @@ SELECT
     event.action,
     event.detail
 FROM unnest(
-    %(subjects)s::uuid [], %(ids)s::uuid [], %(actors)s::text [], %(actions)s::text [], %(details)s::jsonb []
+    %(subjects)s::uuid[], %(ids)s::uuid[], %(actors)s::text[], %(actions)s::text[], %(details)s::jsonb[]
 ) AS event (subject_id, id, actor, action, detail);
 
 -- of_subject :many

@@ -18,9 +18,9 @@ SELECT
     new.hold_expires_at,
     new.hold_cap_at
 FROM unnest(
-    %(ids)s::uuid [], %(references)s::text [], %(currencies)s::text [], %(amounts)s::bigint [],
-    %(names)s::text [], %(emails)s::text [], %(phones)s::text [], %(languages)s::text [],
-    %(held_ats)s::timestamptz [], %(hold_expires_ats)s::timestamptz [], %(hold_cap_ats)s::timestamptz []
+    %(ids)s::uuid[], %(references)s::text[], %(currencies)s::text[], %(amounts)s::bigint[],
+    %(names)s::text[], %(emails)s::text[], %(phones)s::text[], %(languages)s::text[],
+    %(held_ats)s::timestamptz[], %(hold_expires_ats)s::timestamptz[], %(hold_cap_ats)s::timestamptz[]
 ) AS new (
     id, reference, currency, amount, contact_name, contact_email, contact_phone, language,
     held_at, hold_expires_at, hold_cap_at
@@ -31,7 +31,7 @@ INSERT INTO booking_reference (reference, booking_id)
 SELECT
     new.reference,
     new.booking_id
-FROM unnest(%(references)s::text [], %(bookings)s::uuid []) AS new (reference, booking_id)
+FROM unnest(%(references)s::text[], %(bookings)s::uuid[]) AS new (reference, booking_id)
 ORDER BY new.reference
 ON CONFLICT (reference) DO NOTHING;
 
@@ -51,9 +51,9 @@ SELECT
     new.fare,
     new.passenger_name
 FROM unnest(
-    %(bookings)s::uuid [], %(trips)s::uuid [], %(seats)s::text [], %(from_seqs)s::smallint [],
-    %(to_seqs)s::smallint [], %(positions)s::smallint [], %(operators)s::uuid [], %(classes)s::text [],
-    %(fares)s::bigint [], %(passenger_names)s::text []
+    %(bookings)s::uuid[], %(trips)s::uuid[], %(seats)s::text[], %(from_seqs)s::smallint[],
+    %(to_seqs)s::smallint[], %(positions)s::smallint[], %(operators)s::uuid[], %(classes)s::text[],
+    %(fares)s::bigint[], %(passenger_names)s::text[]
 ) AS new (booking_id, trip_id, seat, from_seq, to_seq, position, operator_id, class, fare, passenger_name);
 
 -- by_id :maybe
@@ -110,7 +110,7 @@ SELECT
     fare,
     passenger_name
 FROM booking_seat
-WHERE booking_id = ANY(%(bookings)s::uuid [])
+WHERE booking_id = any(%(bookings)s::uuid[])
 ORDER BY booking_id, position;
 
 -- by_reference_and_phone :maybe

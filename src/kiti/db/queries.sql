@@ -6,13 +6,13 @@ SELECT
     coalesce(job.failed, 0)::integer AS failed,
     coalesce(job.lag_seconds, 0)::integer AS lag_seconds,
     round.last_run_at
-FROM unnest(%(tasks)s::text []) AS task (name)
+FROM unnest(%(tasks)s::text[]) AS task (name)
 LEFT JOIN (
     SELECT
         task_name,
         count(*) FILTER (WHERE status IN ('todo', 'doing')) AS waiting,
         count(*) FILTER (WHERE status = 'failed') AS failed,
-        max(extract(epoch FROM now() - scheduled_at)) FILTER (WHERE status = 'todo') AS lag_seconds
+        max(extract(EPOCH FROM now() - scheduled_at)) FILTER (WHERE status = 'todo') AS lag_seconds
     FROM procrastinate_jobs
     GROUP BY task_name
 ) AS job ON task.name = job.task_name

@@ -13,7 +13,7 @@ from kiti.bookings import reads as booking_reads
 from kiti.bookings.actions import WrongState
 from kiti.bookings.model import BookedSeat, Booking
 from kiti.db import Database, Transaction
-from kiti.flows.reserve import SeatsTaken
+from kiti.flows.plan import SeatsTaken
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.seats import actions as seats

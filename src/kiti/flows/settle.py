@@ -56,7 +56,8 @@ async def settle_payment(
     try:
         truth = await _ask(house, found, transaction_id)
     except UnreadableAmount as error:
-        return await house.db.run(lambda tx: _unreadable(tx, found.id, str(error)))
+        objection = str(error)
+        return await house.db.run(lambda tx: _unreadable(tx, found.id, objection))
     match truth:
         case Captured():
             return await house.db.run(lambda tx: _captured(tx, house, found.id, truth))

@@ -11,7 +11,7 @@ SELECT
     %(currency)s,
     kiti_now()
 FROM unnest(
-    %(ids)s::uuid [], %(lines)s::smallint [], %(debits)s::text [], %(credits)s::text [], %(amounts)s::bigint []
+    %(ids)s::uuid[], %(lines)s::smallint[], %(debits)s::text[], %(credits)s::text[], %(amounts)s::bigint[]
 ) AS entry (id, line, debit, credit, amount);
 
 -- of_booking :many
@@ -35,9 +35,17 @@ SELECT
     side.currency,
     sum(side.amount)::bigint AS balance
 FROM (
-    SELECT debit AS account, currency, amount FROM transfer
+    SELECT
+        debit AS account,
+        currency,
+        amount
+    FROM transfer
     UNION ALL
-    SELECT credit AS account, currency, -amount AS amount FROM transfer
+    SELECT
+        credit AS account,
+        currency,
+        -amount AS amount
+    FROM transfer
 ) AS side
 GROUP BY side.account, side.currency
 ORDER BY side.account, side.currency;

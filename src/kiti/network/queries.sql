@@ -2,8 +2,9 @@
 INSERT INTO operator (id, code, name, country, timezone, support_phone)
 VALUES (%(id)s, %(code)s, %(name)s, %(country)s, %(timezone)s, %(support_phone)s)
 ON CONFLICT (id) DO UPDATE
-    SET code = excluded.code, name = excluded.name, country = excluded.country,
-    timezone = excluded.timezone, support_phone = excluded.support_phone;
+    SET
+        code = excluded.code, name = excluded.name, country = excluded.country,
+        timezone = excluded.timezone, support_phone = excluded.support_phone;
 
 -- put_stop :execute
 INSERT INTO stop (id, code, name, city, country, latitude, longitude, timezone, search_key)
@@ -11,9 +12,10 @@ VALUES (
     %(id)s, %(code)s, %(name)s, %(city)s, %(country)s, %(latitude)s, %(longitude)s, %(timezone)s, %(search_key)s
 )
 ON CONFLICT (id) DO UPDATE
-    SET code = excluded.code, name = excluded.name, city = excluded.city, country = excluded.country,
-    latitude = excluded.latitude, longitude = excluded.longitude, timezone = excluded.timezone,
-    search_key = excluded.search_key;
+    SET
+        code = excluded.code, name = excluded.name, city = excluded.city, country = excluded.country,
+        latitude = excluded.latitude, longitude = excluded.longitude, timezone = excluded.timezone,
+        search_key = excluded.search_key;
 
 -- put_layout :execute
 INSERT INTO layout (id, operator_id, name, seat_count)
@@ -55,8 +57,9 @@ FROM unnest(
 INSERT INTO vehicle (id, operator_id, layout_id, kind, name, registration)
 VALUES (%(id)s, %(operator_id)s, %(layout_id)s, %(kind)s, %(name)s, %(registration)s)
 ON CONFLICT (id) DO UPDATE
-    SET layout_id = excluded.layout_id, kind = excluded.kind, name = excluded.name,
-    registration = excluded.registration;
+    SET
+        layout_id = excluded.layout_id, kind = excluded.kind, name = excluded.name,
+        registration = excluded.registration;
 
 -- put_route :execute
 INSERT INTO route (id, operator_id, code, name)
@@ -71,13 +74,15 @@ SELECT
     fresh.stop_id,
     fresh.arrives_after_minutes,
     fresh.departs_after_minutes
-FROM unnest(
-    %(seqs)s::smallint[], %(stops)s::uuid[], %(arrives_after_minutes)s::integer[],
-    %(departs_after_minutes)s::integer[]
-) AS fresh (seq, stop_id, arrives_after_minutes, departs_after_minutes)
+FROM
+    unnest(
+        %(seqs)s::smallint[], %(stops)s::uuid[], %(arrives_after_minutes)s::integer[],
+        %(departs_after_minutes)s::integer[]
+    ) AS fresh (seq, stop_id, arrives_after_minutes, departs_after_minutes)
 ON CONFLICT (route_id, seq) DO UPDATE
-    SET arrives_after_minutes = excluded.arrives_after_minutes,
-    departs_after_minutes = excluded.departs_after_minutes;
+    SET
+        arrives_after_minutes = excluded.arrives_after_minutes,
+        departs_after_minutes = excluded.departs_after_minutes;
 
 -- The fares of a route that a new list no longer has.
 -- drop_fares :execute
@@ -86,9 +91,10 @@ WHERE
     route_id = %(route)s
     AND NOT EXISTS (
         SELECT 1
-        FROM unnest(
-            %(from_seqs)s::smallint[], %(to_seqs)s::smallint[], %(classes)s::text[]
-        ) AS kept (from_seq, to_seq, class)
+        FROM
+            unnest(
+                %(from_seqs)s::smallint[], %(to_seqs)s::smallint[], %(classes)s::text[]
+            ) AS kept (from_seq, to_seq, class)
         WHERE fare.from_seq = kept.from_seq AND fare.to_seq = kept.to_seq AND fare.class = kept.class
     );
 
@@ -101,10 +107,11 @@ SELECT
     fresh.class,
     fresh.amount,
     fresh.currency
-FROM unnest(
-    %(from_seqs)s::smallint[], %(to_seqs)s::smallint[], %(classes)s::text[], %(amounts)s::bigint[],
-    %(currencies)s::text[]
-) AS fresh (from_seq, to_seq, class, amount, currency)
+FROM
+    unnest(
+        %(from_seqs)s::smallint[], %(to_seqs)s::smallint[], %(classes)s::text[], %(amounts)s::bigint[],
+        %(currencies)s::text[]
+    ) AS fresh (from_seq, to_seq, class, amount, currency)
 ORDER BY fresh.from_seq, fresh.to_seq, fresh.class
 ON CONFLICT (route_id, from_seq, to_seq, class) DO UPDATE
     SET amount = excluded.amount, currency = excluded.currency;
@@ -118,8 +125,9 @@ VALUES (
     %(valid_until)s
 )
 ON CONFLICT (id) DO UPDATE
-    SET vehicle_id = excluded.vehicle_id, departs_local = excluded.departs_local, weekdays = excluded.weekdays,
-    valid_from = excluded.valid_from, valid_until = excluded.valid_until;
+    SET
+        vehicle_id = excluded.vehicle_id, departs_local = excluded.departs_local, weekdays = excluded.weekdays,
+        valid_from = excluded.valid_from, valid_until = excluded.valid_until;
 
 -- What another process has made already, or makes right now, is left as it is, with its stops.
 -- make_trips :one
@@ -137,9 +145,10 @@ WITH made AS (
         vehicle.layout_id,
         dated.departs_at,
         dated.arrives_at
-    FROM unnest(
-        %(ids)s::uuid[], %(service_dates)s::date[], %(departures)s::timestamptz[], %(arrivals)s::timestamptz[]
-    ) AS dated (id, service_date, departs_at, arrives_at)
+    FROM
+        unnest(
+            %(ids)s::uuid[], %(service_dates)s::date[], %(departures)s::timestamptz[], %(arrivals)s::timestamptz[]
+        ) AS dated (id, service_date, departs_at, arrives_at)
     CROSS JOIN schedule
     INNER JOIN vehicle ON schedule.vehicle_id = vehicle.id
     WHERE schedule.id = %(schedule)s
@@ -158,10 +167,11 @@ calls AS (
         stopping.arrives_at,
         stopping.departs_at,
         stopping.local_date
-    FROM unnest(
-        %(call_trips)s::uuid[], %(call_seqs)s::smallint[], %(call_stops)s::uuid[],
-        %(call_arrivals)s::timestamptz[], %(call_departures)s::timestamptz[], %(call_dates)s::date[]
-    ) AS stopping (trip_id, seq, stop_id, arrives_at, departs_at, local_date)
+    FROM
+        unnest(
+            %(call_trips)s::uuid[], %(call_seqs)s::smallint[], %(call_stops)s::uuid[],
+            %(call_arrivals)s::timestamptz[], %(call_departures)s::timestamptz[], %(call_dates)s::date[]
+        ) AS stopping (trip_id, seq, stop_id, arrives_at, departs_at, local_date)
     INNER JOIN made ON stopping.trip_id = made.id
 )
 
@@ -280,7 +290,7 @@ SELECT
     id,
     kiti_now() AS now
 FROM trip
-WHERE id = ANY(%(trips)s::uuid[]) AND state = 'scheduled';
+WHERE id = any(%(trips)s::uuid[]) AND state = 'scheduled';
 
 -- When trips that are still to run leave each of their stops.
 -- boarding :many
@@ -290,7 +300,7 @@ SELECT
     trip_stop.departs_at
 FROM trip_stop
 INNER JOIN trip ON trip_stop.trip_id = trip.id
-WHERE trip.id = ANY(%(trips)s::uuid[]) AND trip.state = 'scheduled';
+WHERE trip.id = any(%(trips)s::uuid[]) AND trip.state = 'scheduled';
 
 -- stops_of_trip :many
 SELECT
@@ -380,33 +390,34 @@ page AS (
         pair.to_seq,
         departure.departs_at
     FROM pair
-    CROSS JOIN LATERAL (
-        SELECT
-            boarding.trip_id,
-            boarding.departs_at
-        FROM trip_stop AS boarding
-        INNER JOIN trip ON boarding.trip_id = trip.id
-        WHERE
-            boarding.route_id = pair.route_id
-            AND boarding.seq = pair.from_seq
-            AND boarding.local_date = %(day)s
-            AND boarding.departs_at > kiti_now()
-            AND (boarding.departs_at, boarding.trip_id) > (%(after_at)s, %(after_trip)s)
-            AND boarding.stop_id = %(from_stop)s
-            AND trip.state = 'scheduled'
-            AND EXISTS (
-                SELECT 1
-                FROM fare
-                INNER JOIN layout_seat ON fare.class = layout_seat.class
-                WHERE
-                    fare.route_id = pair.route_id
-                    AND fare.from_seq = pair.from_seq
-                    AND fare.to_seq = pair.to_seq
-                    AND layout_seat.layout_id = trip.layout_id
-            )
-        ORDER BY boarding.departs_at, boarding.trip_id
-        LIMIT %(at_most)s
-    ) AS departure
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                boarding.trip_id,
+                boarding.departs_at
+            FROM trip_stop AS boarding
+            INNER JOIN trip ON boarding.trip_id = trip.id
+            WHERE
+                boarding.route_id = pair.route_id
+                AND boarding.seq = pair.from_seq
+                AND boarding.local_date = %(day)s
+                AND boarding.departs_at > kiti_now()
+                AND (boarding.departs_at, boarding.trip_id) > (%(after_at)s, %(after_trip)s)
+                AND boarding.stop_id = %(from_stop)s
+                AND trip.state = 'scheduled'
+                AND EXISTS (
+                    SELECT 1
+                    FROM fare
+                    INNER JOIN layout_seat ON fare.class = layout_seat.class
+                    WHERE
+                        fare.route_id = pair.route_id
+                        AND fare.from_seq = pair.from_seq
+                        AND fare.to_seq = pair.to_seq
+                        AND layout_seat.layout_id = trip.layout_id
+                )
+            ORDER BY boarding.departs_at, boarding.trip_id
+            LIMIT %(at_most)s
+        ) AS departure
     ORDER BY departure.departs_at, departure.trip_id
     LIMIT %(at_most)s
 )
@@ -431,23 +442,24 @@ INNER JOIN trip_stop AS alighting
 INNER JOIN operator ON trip.operator_id = operator.id
 INNER JOIN vehicle ON trip.vehicle_id = vehicle.id
 INNER JOIN layout ON trip.layout_id = layout.id
-CROSS JOIN LATERAL (
-    SELECT
-        fare.amount,
-        fare.currency
-    FROM fare
-    WHERE
-        fare.route_id = page.route_id
-        AND fare.from_seq = page.from_seq
-        AND fare.to_seq = page.to_seq
-        AND EXISTS (
-            SELECT 1
-            FROM layout_seat
-            WHERE layout_seat.layout_id = trip.layout_id AND layout_seat.class = fare.class
-        )
-    ORDER BY fare.amount
-    LIMIT 1
-) AS cheapest
+CROSS JOIN
+    LATERAL (
+        SELECT
+            fare.amount,
+            fare.currency
+        FROM fare
+        WHERE
+            fare.route_id = page.route_id
+            AND fare.from_seq = page.from_seq
+            AND fare.to_seq = page.to_seq
+            AND EXISTS (
+                SELECT 1
+                FROM layout_seat
+                WHERE layout_seat.layout_id = trip.layout_id AND layout_seat.class = fare.class
+            )
+        ORDER BY fare.amount
+        LIMIT 1
+    ) AS cheapest
 ORDER BY page.departs_at, page.trip_id;
 
 -- The seats of a page's trips that somebody has on any leg of the segment. A statement of its own, because claims
@@ -456,9 +468,10 @@ ORDER BY page.departs_at, page.trip_id;
 SELECT
     asked.trip_id,
     count(DISTINCT seat_claim.seat) AS taken
-FROM unnest(
-    %(trips)s::uuid[], %(from_seqs)s::smallint[], %(to_seqs)s::smallint[]
-) AS asked (trip_id, from_seq, to_seq)
+FROM
+    unnest(
+        %(trips)s::uuid[], %(from_seqs)s::smallint[], %(to_seqs)s::smallint[]
+    ) AS asked (trip_id, from_seq, to_seq)
 INNER JOIN seat_claim
     ON
         asked.trip_id = seat_claim.trip_id

@@ -258,5 +258,11 @@ LIMIT 100;
 
 -- attention :one
 SELECT
-    (SELECT count(*) FROM payment WHERE state = 'review') AS payments_in_review,
-    (SELECT count(*) FROM refund WHERE state = 'needs_attention') AS refunds_needing_attention;
+    (
+        SELECT count(*) FROM payment
+        WHERE state = 'review'
+    ) AS payments_in_review,
+    (
+        SELECT count(*) FROM refund
+        WHERE state = 'needs_attention'
+    ) AS refunds_needing_attention;

@@ -10,9 +10,10 @@ SELECT
     want.owner_id,
     clock.now,
     coalesce(clock.now + want.ttl_seconds * interval '1 second', 'infinity')
-FROM unnest(
-    %(trips)s::uuid [], %(seats)s::text [], %(legs)s::smallint [], %(owners)s::uuid [], %(ttls)s::integer []
-) AS want (trip_id, seat, leg, owner_id, ttl_seconds)
+FROM
+    unnest(
+        %(trips)s::uuid[], %(seats)s::text[], %(legs)s::smallint[], %(owners)s::uuid[], %(ttls)s::integer[]
+    ) AS want (trip_id, seat, leg, owner_id, ttl_seconds)
 CROSS JOIN (SELECT kiti_now() AS now) AS clock
 ORDER BY want.trip_id, want.seat, want.leg
 ON CONFLICT (trip_id, seat, leg) DO UPDATE
@@ -35,9 +36,10 @@ USING (
         mine.seat,
         mine.leg,
         mine.owner_id
-    FROM unnest(
-        %(trips)s::uuid [], %(seats)s::text [], %(legs)s::smallint [], %(owners)s::uuid []
-    ) AS mine (trip_id, seat, leg, owner_id)
+    FROM
+        unnest(
+            %(trips)s::uuid[], %(seats)s::text[], %(legs)s::smallint[], %(owners)s::uuid[]
+        ) AS mine (trip_id, seat, leg, owner_id)
     ORDER BY mine.trip_id, mine.seat, mine.leg
 ) AS key
 WHERE

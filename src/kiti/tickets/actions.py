@@ -105,10 +105,13 @@ async def void(tx: Transaction, *, booking: UUID, reason: str, trip: UUID | None
     return await tx.many(sql.void, reads.ticket_row, booking=booking, trip=trip, reason=reason)
 
 
-async def verify_and_use(tx: Transaction, *, token_or_code: str, trip: UUID | None, where: str, keys: PublicKeys) -> Verdict:
+async def verify_and_use(
+    tx: Transaction, *, token_or_code: str, trip: UUID | None, where: str, keys: PublicKeys
+) -> Verdict:
     """Judge what an inspector of `trip` scanned or typed, and take the ticket if it is valid.
 
-    `token_or_code` is the QR code's token or the ticket's code, such as "K7MPQR-12A". Of two scans of one ticket
+    `token_or_code` is the QR code's token or the ticket's code, such as "K7MPQR-12A". Without a `trip` any will do,
+    and a code that fits two of them means the one whose departure is nearest. Of two scans of one ticket
     exactly one is told Valid, however close together; the other learns when and where the first was.
     """
     verdict = await reads.verify(tx, token_or_code=token_or_code, trip=trip, keys=keys)

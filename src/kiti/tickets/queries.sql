@@ -101,9 +101,13 @@ SELECT
     ticket.void_reason
 FROM booking_reference
 INNER JOIN ticket ON booking_reference.booking_id = ticket.booking_id
+INNER JOIN trip ON ticket.trip_id = trip.id
 WHERE booking_reference.reference = %(reference)s AND ticket.seat = %(seat)s
--- A return journey may have the same seat twice; the inspector's own trip goes first.
-ORDER BY (ticket.trip_id = %(trip)s) DESC, ticket.trip_id
+-- A return journey may have the same seat twice: the inspector's own trip goes first, else the one nearest to now.
+ORDER BY
+    coalesce(ticket.trip_id = %(trip)s::uuid, false) DESC,
+    abs(extract(EPOCH FROM trip.departs_at - kiti_now())),
+    ticket.trip_id
 LIMIT 1;
 
 -- pages :many

@@ -1,0 +1,198 @@
+"""Plan a booking: check what a caller asks for against the catalogue, pick seats, price them. Writes nothing."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from kiti.bookings.model import MAX_SEATS, MAX_TRIPS, Contact, NewSeat
+from kiti.core.errors import InvalidInput, KitiError
+from kiti.core.ids import new_id
+from kiti.db import Database
+from kiti.flows.catalogue import Catalogue
+from kiti.network.model import Fare, Seat, TripDetail
+from kiti.seats import reads as seat_reads
+from kiti.seats.model import Place, Want, best_adjacent
+
+MIN_HOLD_MINUTES = 1
+MAX_HOLD_MINUTES = 30
+DEFAULT_HOLD_MINUTES = 15
+
+
+class SeatsTaken(KitiError):
+    """Somebody else has some of the seats; nothing was reserved. `seats` are the taken ones."""
+
+    def __init__(self, taken: Sequence[str]) -> None:
+        super().__init__(f"Already taken: {', '.join(taken)}. Choose other seats.")
+        self.seats = list(taken)
+
+
+class NotEnoughSeats(SeatsTaken):
+    """Fewer seats are free than were asked for."""
+
+    def __init__(self, wanted: int, free: int) -> None:
+        KitiError.__init__(self, f"{wanted} seats were asked for, {free} are free. Choose fewer or another trip.")
+        self.seats = []
+
+
+class TripNotOnSale(KitiError):
+    """The trip exists but sells no seats from that stop any more: departed or cancelled."""
+
+
+class Passenger(msgspec.Struct, frozen=True, kw_only=True):
+    """Who travels; `seat` is empty where the traveller leaves it to us."""
+
+    name: str
+    seat: str = ""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """Seats on one trip: named ones, or `count` that the system picks. Stops by code; None: the trip's end."""
+
+    trip: UUID
+    seats: tuple[str, ...] = ()
+    count: int = 0
+    from_code: str | None = None
+    to_code: str | None = None
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller asks for."""
+
+    items: tuple[Item, ...]
+    hold_minutes: int = DEFAULT_HOLD_MINUTES
+    passengers: tuple[Passenger, ...] = ()
+    contact: Contact = Contact()
+    language: str = "en"
+    actor: str = "guest"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A reservation that has been checked against the catalogue: what to claim and what it costs."""
+
+    booking: UUID
+    reservation: Reservation
+    currency: str
+    seats: tuple[NewSeat, ...]
+    # Boarding instants by trip: the transaction compares them with the database's clock.
+    boards_at: dict[UUID, datetime]
+
+    @property
+    def wants(self) -> list[Want]:
+        """The seat-legs to claim."""
+        return [
+            Want(owner=self.booking, trip=s.trip, seat=s.seat, from_seq=s.from_seq, to_seq=s.to_seq) for s in self.seats
+        ]
+
+
+async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation) -> Plan:
+    """Check a reservation against the catalogue and pick the seats it leaves to us; writes nothing."""
+    _check_size(reservation)
+    lines: list[NewSeat] = []
+    currencies: dict[str, None] = {}
+    boards_at: dict[UUID, datetime] = {}
+    for index, item in enumerate(reservation.items):
+        trip = await catalogue.trip(item.trip)
+        where = "" if len(reservation.items) == 1 else f"items[{index}]."
+        boards, alights = trip.segment(item.from_code, item.to_code)
+        numbers = item.seats or await _pick(db, trip, item.count, boards.seq, alights.seq)
+        boards_at[item.trip] = boards.departs_at
+        for seat, fare in _priced(trip, numbers, boards.seq, alights.seq, where=where):
+            currencies[fare.currency] = None
+            lines.append(
+                NewSeat(
+                    trip=item.trip,
+                    operator=trip.trip.operator_id,
+                    seat=seat.number,
+                    seat_class=seat.seat_class,
+                    from_seq=boards.seq,
+                    to_seq=alights.seq,
+                    fare=fare.amount,
+                )
+            )
+    if len(currencies) > 1:
+        raise InvalidInput("items", f"One booking has one currency, not {' and '.join(currencies)}. Book separately.")
+    return Plan(
+        booking=new_id(),
+        reservation=reservation,
+        currency=next(iter(currencies)),
+        seats=tuple(_seat_passengers(lines, reservation.passengers)),
+        boards_at=boards_at,
+    )
+
+
+def _check_size(reservation: Reservation) -> None:
+    if not MIN_HOLD_MINUTES <= reservation.hold_minutes <= MAX_HOLD_MINUTES:
+        raise InvalidInput(
+            "holdDurationMinutes", f"A hold lasts from {MIN_HOLD_MINUTES} to {MAX_HOLD_MINUTES} minutes."
+        )
+    if not 1 <= len(reservation.items) <= MAX_TRIPS:
+        raise InvalidInput("items", f"A booking spans from 1 to {MAX_TRIPS} trips.")
+    if len({item.trip for item in reservation.items}) != len(reservation.items):
+        raise InvalidInput("items", "The same trip stands twice. Put its seats together.")
+    for item in reservation.items:
+        if bool(item.seats) == bool(item.count):
+            raise InvalidInput("seatNumbers", "Give either seatNumbers or seatCount.")
+        if not 1 <= (len(item.seats) or item.count) <= MAX_SEATS:
+            raise InvalidInput(
+                "seatNumbers" if item.seats else "seatCount", f"A booking takes from 1 to {MAX_SEATS} seats on a trip."
+            )
+        if len(set(item.seats)) != len(item.seats):
+            raise InvalidInput("seatNumbers", "The same seat stands twice.")
+
+
+async def _pick(db: Database, trip: TripDetail, count: int, from_seq: int, to_seq: int) -> list[str]:
+    async with db.reader() as reader:
+        found = await seat_reads.taken(reader, trip=trip.trip.id, from_seq=from_seq, to_seq=to_seq)
+    taken = {seat.seat for seat in found}
+    fares = trip.fares_between(from_seq, to_seq)
+    free = [
+        Place(number=seat.number, deck=seat.deck, row=seat.row_index, column=seat.column_index)
+        for seat in trip.layout.seats
+        if seat.number not in taken and seat.seat_class in fares
+    ]
+    picked = best_adjacent(free, count)
+    if picked is None:
+        raise NotEnoughSeats(count, len(free))
+    return picked
+
+
+def _priced(
+    trip: TripDetail, numbers: Sequence[str], from_seq: int, to_seq: int, *, where: str
+) -> list[tuple[Seat, Fare]]:
+    seats = {seat.number: seat for seat in trip.layout.seats}
+    fares = trip.fares_between(from_seq, to_seq)
+    priced = []
+    for number in numbers:
+        seat = seats.get(number)
+        if seat is None:
+            raise InvalidInput(f"{where}seatNumbers", f"This vehicle has no seat {number}. See its seat map.")
+        fare = fares.get(seat.seat_class)
+        if fare is None:
+            raise InvalidInput(f"{where}seatNumbers", f"Seat {number} is not sold between these stops.")
+        priced.append((seat, fare))
+    return priced
+
+
+def _seat_passengers(lines: list[NewSeat], passengers: Sequence[Passenger]) -> list[NewSeat]:
+    """Names go to the seats they ask for, the others in order; on every trip of the booking alike."""
+    if not passengers:
+        return lines
+    by_trip: dict[UUID, list[NewSeat]] = {}
+    for line in lines:
+        by_trip.setdefault(line.trip, []).append(line)
+    numbers = {line.seat for line in lines}
+    for passenger in passengers:
+        if passenger.seat and passenger.seat not in numbers:
+            raise InvalidInput("passengers", f"{passenger.name} is to sit on {passenger.seat}, which is not reserved.")
+    if len(passengers) > max(len(of_trip) for of_trip in by_trip.values()):
+        raise InvalidInput("passengers", "There are more passengers than seats.")
+    named: list[NewSeat] = []
+    for of_trip in by_trip.values():
+        chosen = {p.seat: p.name for p in passengers if p.seat}
+        others = iter([p.name for p in passengers if p.seat not in {line.seat for line in of_trip}])
+        named += [
+            msgspec.structs.replace(line, passenger_name=chosen.get(line.seat) or next(others, "")) for line in of_trip
+        ]
+    return named
