@@ -46,7 +46,7 @@ sql: setup ## sqlfluff over the named queries
 	$(BIN)/sqlfluff lint src
 
 states: setup ## write docs/states.md from the transition tables
-	$(BIN)/python -m kiti.bookings.states > docs/states.md
+	$(BIN)/python docs/generate_states.py
 
 test: setup ## the whole suite, on the embedded PostgreSQL or on DATABASE_URL
 	$(BIN)/pytest -n $(TEST_WORKERS) --cov --cov-report=term --cov-fail-under=85

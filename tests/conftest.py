@@ -7,7 +7,7 @@ Databases are copied from a migrated template, so a fresh one costs some tens of
 import fcntl
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -21,6 +21,7 @@ from kiti.db import Database
 from kiti.db.embedded import CONFIGURATION, EmbeddedDatabase
 from kiti.db.migrate import migrate, newest
 from tests.box import Box
+from tests.house import RunningHouse
 
 # A crash of the test machine may lose the test data; a crash of PostgreSQL alone does not.
 FAST = CONFIGURATION + "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
@@ -67,14 +68,8 @@ def template(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def fresh_url(server_url: str, template: str) -> Iterator[str]:
     """The URL of a fresh, migrated database; dropped afterwards."""
-    name = f"kiti_{uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
-    yield database_url(server_url, name)
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with _fresh_database(server_url, template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -86,9 +81,56 @@ async def box(fresh_url: str) -> AsyncIterator[Box]:
     await database.close()
 
 
+@pytest.fixture(scope="session")
+async def house(
+    server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningHouse]:
+    """Simulator and server as processes, with tests/network.py to sell; one for all tests of a worker.
+
+    Take a fresh trip for each test. Who stops or kills something takes `own_house`.
+    """
+    with _fresh_database(server_url, template) as url:
+        running = RunningHouse(url, tmp_path_factory.mktemp("house"))
+        try:
+            yield await running.start()
+        finally:
+            await running.stop()
+
+
+@pytest.fixture
+async def own_house(fresh_url: str, tmp_path: Path) -> AsyncIterator[RunningHouse]:
+    """The same for one test alone, which may do with it what it likes."""
+    running = RunningHouse(fresh_url, tmp_path / "house")
+    try:
+        yield await running.start()
+    finally:
+        await running.stop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, object, None]:
+    """A failed test shows what the processes around it have said."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined] # pluggy's Result
+    if report.failed:
+        report.sections.extend(("what the house said", running.words()) for running in RunningHouse.running)
+
+
 def database_url(server: str, name: str) -> str:
     parts = urlsplit(server)
     return urlunsplit(parts._replace(path=f"/{name}", netloc=parts.netloc or "@")).replace("@@", "@")
+
+
+@contextmanager
+def _fresh_database(server_url: str, template: str) -> Iterator[str]:
+    name = f"kiti_{uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    yield database_url(server_url, name)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """Reserve, and what the holder of a booking may do with it."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response, delete, get, post, put
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from kiti.api import wire
 from kiti.api.access import check_booking
@@ -23,6 +23,7 @@ from kiti.flows.house import House
 from kiti.flows.plan import Item, Passenger, Reservation
 from kiti.flows.reserve import reserve
 from kiti.network.model import TripDetail
+from kiti.seats.model import Wishes
 
 LANGUAGES = {"en", "fr", "sw"}
 
@@ -61,9 +62,9 @@ class Reservations(Controller):
         self,
         house: House,
         request: Request[Any, Any, Any],
-        trip_id: UUID = Parameter(query="tripId"),
-        from_code: str | None = Parameter(query="from", default=None, max_length=120),
-        to_code: str | None = Parameter(query="to", default=None, max_length=120),
+        trip_id: Annotated[UUID, QueryParameter(name="tripId")],
+        from_code: Annotated[str | None, QueryParameter(name="from", max_length=120)] = None,
+        to_code: Annotated[str | None, QueryParameter(name="to", max_length=120)] = None,
     ) -> Response[wire.SeatMapShape | None]:
         """With an ETag: send it back as `If-None-Match` and hear 304 while nothing has changed."""
         found = await show.seat_map(house, trip_id, from_code=from_code, to_code=to_code)
@@ -157,6 +158,9 @@ def _reservation(data: wire.ReserveBody) -> Reservation:
             trip_id=data.trip_id,  # type: ignore[arg-type] # one of the two is there
             seat_numbers=data.seat_numbers,
             seat_count=data.seat_count,
+            seat_class=data.seat_class,
+            accessible=data.accessible,
+            window=data.window,
             from_=data.from_,
             to=data.to,
         )
@@ -182,6 +186,7 @@ def _plan_item(body: wire.ItemBody) -> Item:
         trip=body.trip_id,
         seats=tuple(number.upper() for number in body.seat_numbers or ()),
         count=body.seat_count or 0,
+        wishes=Wishes(seat_class=body.seat_class, accessible=body.accessible, window=body.window),
         from_code=body.from_,
         to_code=body.to,
     )

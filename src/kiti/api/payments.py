@@ -1,10 +1,10 @@
 """Pay: open an attempt, see how far it has come, hear from gateways."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from kiti.api import wire
 from kiti.api.access import check_booking
@@ -65,8 +65,8 @@ class Payments(Controller):
     async def status(
         self,
         house: House,
-        payment_id: UUID | None = Parameter(query="paymentId", default=None),
-        reference: str | None = Parameter(query="reference", default=None, max_length=64),
+        payment_id: Annotated[UUID | None, QueryParameter(name="paymentId")] = None,
+        reference: Annotated[str | None, QueryParameter(name="reference", max_length=64)] = None,
     ) -> Response[wire.PaymentShape]:
         """By `paymentId` or by `reference`; whoever knows one of them may ask."""
         view = await show.payment(house, _which(payment_id, reference))

@@ -1,11 +1,12 @@
 """Search trips and stops."""
 
 from datetime import date, datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from kiti.api.bookings import money
 from kiti.api.wire import MoneyShape, Shape
@@ -147,12 +148,12 @@ class Trips(Controller):
     async def search(
         self,
         house: House,
-        origin: str = Parameter(query="from", min_length=1, max_length=120),
-        to: str = Parameter(query="to", min_length=1, max_length=120),
-        day: str = Parameter(query="date", max_length=10),
-        passengers: int = Parameter(query="passengers", default=1, ge=1, le=100),
-        cursor: str | None = Parameter(query="cursor", default=None, max_length=200),
-        limit: int = Parameter(query="limit", default=20, ge=1, le=50),
+        origin: Annotated[str, QueryParameter(name="from", min_length=1, max_length=120)],
+        to: Annotated[str, QueryParameter(name="to", min_length=1, max_length=120)],
+        day: Annotated[str, QueryParameter(name="date", max_length=10)],
+        passengers: Annotated[int, QueryParameter(name="passengers", ge=1, le=100)] = 1,
+        cursor: Annotated[str | None, QueryParameter(name="cursor", max_length=200)] = None,
+        limit: Annotated[int, QueryParameter(name="limit", ge=1, le=50)] = 20,
     ) -> TripsShape:
         """Stops by code, name or city; the date is the local one of boarding. `seatsAvailable` tells the rest."""
         del passengers  # every trip tells how many seats it has; full ones are shown, not hidden
@@ -173,8 +174,8 @@ class Trips(Controller):
     async def stops(
         self,
         house: House,
-        typed: str = Parameter(query="q", default="", max_length=120),
-        limit: int = Parameter(query="limit", default=10, ge=1, le=20),
+        typed: Annotated[str, QueryParameter(name="q", max_length=120)] = "",
+        limit: Annotated[int, QueryParameter(name="limit", ge=1, le=20)] = 10,
     ) -> StopsShape:
         """By code, name, city, or any word of them; case and accents do not matter."""
         async with house.db.reader() as reader:

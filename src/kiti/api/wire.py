@@ -42,11 +42,14 @@ class PassengerBody(Shape, frozen=True):
 
 
 class ItemBody(Shape, frozen=True):
-    """Seats on one trip of several."""
+    """Seats on one trip of several. With `seatCount` the rest says which are liked best."""
 
     trip_id: UUID
     seat_numbers: Annotated[list[SeatNumber], msgspec.Meta(max_length=200)] | None = None
     seat_count: int | None = None
+    seat_class: ShortText | None = None
+    accessible: bool = False
+    window: bool = False
     from_: Code | None = msgspec.field(default=None, name="from")
     to: Code | None = None
 
@@ -57,6 +60,9 @@ class ReserveBody(Shape, frozen=True):
     trip_id: UUID | None = None
     seat_numbers: Annotated[list[SeatNumber], msgspec.Meta(max_length=200)] | None = None
     seat_count: int | None = None
+    seat_class: ShortText | None = None
+    accessible: bool = False
+    window: bool = False
     from_: Code | None = msgspec.field(default=None, name="from")
     to: Code | None = None
     items: Annotated[list[ItemBody], msgspec.Meta(max_length=MAX_TRIPS)] | None = None

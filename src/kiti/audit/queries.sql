@@ -3,7 +3,7 @@ INSERT INTO audit_event (subject_id, id, at, actor, action, detail)
 SELECT
     event.subject_id,
     event.id,
-    kiti_now(),
+    kiti_now() AS at,
     event.actor,
     event.action,
     event.detail

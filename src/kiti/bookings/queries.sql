@@ -6,7 +6,7 @@ INSERT INTO booking (
 SELECT
     new.id,
     new.reference,
-    'held',
+    'held' AS state,
     new.currency,
     new.amount,
     new.contact_name,
@@ -14,7 +14,7 @@ SELECT
     new.contact_phone,
     new.language,
     new.held_at,
-    new.hold_expires_at,
+    new.hold_expires_at AS hold_until,
     new.hold_expires_at,
     new.hold_cap_at
 FROM unnest(
@@ -163,6 +163,7 @@ WITH arrived AS (
     WHERE booking.state = 'confirmed'
     GROUP BY booking.id
     HAVING max(trip_stop.arrives_at) <= kiti_now()
+    ORDER BY booking.id
     LIMIT %(limit)s
 )
 
@@ -189,9 +190,10 @@ LEFT JOIN seat_claim
         AND seat_claim.expires_at = 'infinity'
 WHERE booking.state IN ('confirmed', 'completed') AND seat_claim.trip_id IS NULL
 GROUP BY booking_seat.booking_id, booking_seat.trip_id, booking_seat.seat
+ORDER BY booking_seat.booking_id, booking_seat.trip_id, booking_seat.seat
 LIMIT 100;
 
--- Claims for ever whose owner is no confirmed booking.
+-- Live claims whose owner may not have them: no booking or block at all, or sold to a booking that is not paid.
 -- claims_without_owner :many
 SELECT
     seat_claim.owner_id AS booking_id,
@@ -199,8 +201,14 @@ SELECT
     seat_claim.seat
 FROM seat_claim
 LEFT JOIN booking ON seat_claim.owner_id = booking.id
+LEFT JOIN seat_block
+    ON seat_claim.trip_id = seat_block.trip_id AND seat_claim.owner_id = seat_block.id AND seat_block.lifted_at IS NULL
 WHERE
-    (booking.id IS NULL AND seat_claim.expires_at > kiti_now())
-    OR (seat_claim.expires_at = 'infinity' AND booking.state NOT IN ('confirmed', 'completed'))
+    seat_claim.expires_at > kiti_now()
+    AND seat_block.id IS NULL
+    AND (
+        booking.id IS NULL
+        OR (seat_claim.expires_at = 'infinity' AND booking.state NOT IN ('confirmed', 'completed'))
+    )
 GROUP BY seat_claim.owner_id, seat_claim.trip_id, seat_claim.seat
 LIMIT 100;

@@ -13,7 +13,7 @@ from kiti.db import Database
 from kiti.flows.catalogue import Catalogue
 from kiti.network.model import Fare, Seat, TripDetail
 from kiti.seats import reads as seat_reads
-from kiti.seats.model import Place, Want, best_adjacent
+from kiti.seats.model import Place, Want, Wishes, best_seats
 
 MIN_HOLD_MINUTES = 1
 MAX_HOLD_MINUTES = 30
@@ -53,6 +53,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     trip: UUID
     seats: tuple[str, ...] = ()
     count: int = 0
+    wishes: Wishes = Wishes()
     from_code: str | None = None
     to_code: str | None = None
 
@@ -96,7 +97,7 @@ async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation
         trip = await catalogue.trip(item.trip)
         where = "" if len(reservation.items) == 1 else f"items[{index}]."
         boards, alights = trip.segment(item.from_code, item.to_code)
-        numbers = item.seats or await _pick(db, trip, item.count, boards.seq, alights.seq)
+        numbers = item.seats or await _pick(db, trip, item, boards.seq, alights.seq)
         boards_at[item.trip] = boards.departs_at
         for seat, fare in _priced(trip, numbers, boards.seq, alights.seq, where=where):
             currencies[fare.currency] = None
@@ -142,20 +143,29 @@ def _check_size(reservation: Reservation) -> None:
             raise InvalidInput("seatNumbers", "The same seat stands twice.")
 
 
-async def _pick(db: Database, trip: TripDetail, count: int, from_seq: int, to_seq: int) -> list[str]:
+async def _pick(db: Database, trip: TripDetail, item: Item, from_seq: int, to_seq: int) -> list[str]:
     async with db.reader() as reader:
         found = await seat_reads.taken(reader, trip=trip.trip.id, from_seq=from_seq, to_seq=to_seq)
     taken = {seat.seat for seat in found}
     fares = trip.fares_between(from_seq, to_seq)
-    free = [
-        Place(number=seat.number, deck=seat.deck, row=seat.row_index, column=seat.column_index)
-        for seat in trip.layout.seats
-        if seat.number not in taken and seat.seat_class in fares
-    ]
-    picked = best_adjacent(free, count)
+    free = [_place(seat) for seat in trip.layout.seats if seat.number not in taken and seat.seat_class in fares]
+    picked = best_seats(free, item.count, item.wishes)
     if picked is None:
-        raise NotEnoughSeats(count, len(free))
+        raise NotEnoughSeats(item.count, len(free))
     return picked
+
+
+def _place(seat: Seat) -> Place:
+    return Place(
+        number=seat.number,
+        deck=seat.deck,
+        row=seat.row_index,
+        column=seat.column_index,
+        seat_class=seat.seat_class,
+        is_window=seat.is_window,
+        is_aisle=seat.is_aisle,
+        is_accessible=seat.is_accessible,
+    )
 
 
 def _priced(

@@ -9,7 +9,7 @@ SELECT
     entry.credit,
     entry.amount,
     %(currency)s,
-    kiti_now()
+    kiti_now() AS posted_at
 FROM unnest(
     %(ids)s::uuid[], %(lines)s::smallint[], %(debits)s::text[], %(credits)s::text[], %(amounts)s::bigint[]
 ) AS entry (id, line, debit, credit, amount);

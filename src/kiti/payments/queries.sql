@@ -213,8 +213,8 @@ LIMIT %(limit)s;
 -- standing_of :one
 SELECT
     coalesce((
-        SELECT sum(charge.amount) FROM charge
-        WHERE charge.booking_id = %(booking)s AND charge.payment_id = %(payment)s
+        SELECT sum(taken.amount) FROM charge AS taken
+        WHERE taken.booking_id = %(booking)s AND taken.payment_id = %(payment)s
     ), 0)::bigint AS captured,
     coalesce(sum(refund.amount) FILTER (WHERE refund.state = 'succeeded'), 0)::bigint AS refunded,
     coalesce(sum(refund.amount) FILTER (WHERE refund.state <> 'succeeded'), 0)::bigint AS refunding
@@ -254,6 +254,7 @@ FROM charge
 INNER JOIN payment ON charge.booking_id = payment.booking_id AND charge.payment_id = payment.id
 WHERE
     charge.purpose <> 'fulfils' AND charge.refund_reserved < charge.amount AND payment.state <> 'review'
+ORDER BY charge.booking_id, charge.transaction_id
 LIMIT 100;
 
 -- attention :one

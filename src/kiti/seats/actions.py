@@ -7,12 +7,22 @@ from uuid import UUID
 
 import msgspec
 
+from kiti.core.errors import KitiError, NotFound
+from kiti.core.ids import new_id
 from kiti.db import Transaction, load
 from kiti.seats.model import Claimed, Lost, Want
 
 sql = load("kiti.seats")
 
 _Key = tuple[UUID, str, int]
+
+
+class SeatsOccupied(KitiError):
+    """Somebody has these seats, so they cannot be blocked."""
+
+    def __init__(self, seats: Sequence[str]) -> None:
+        super().__init__(f"Somebody has {', '.join(seats)}. Move them first.")
+        self.seats = list(seats)
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -51,6 +61,26 @@ async def release(tx: Transaction, *, wants: Iterable[Want]) -> int:
         legs=[key[2] for key in keys],
         owners=[key[3] for key in keys],
     )
+
+
+async def block(
+    tx: Transaction, *, trip: UUID, seats: Sequence[str], from_seq: int, to_seq: int, reason: str, actor: str
+) -> UUID:
+    """Take seats off sale until the block is lifted; its id. Raises SeatsOccupied where somebody has one."""
+    blocked = new_id()
+    wants = [Want(owner=blocked, trip=trip, seat=seat, from_seq=from_seq, to_seq=to_seq) for seat in seats]
+    outcome = (await confirm(tx, wants=wants))[blocked]
+    if isinstance(outcome, Lost):
+        raise SeatsOccupied([seat for _, seat in outcome.seats])
+    await tx.execute(sql.note_block, trip=trip, id=blocked, reason=reason, actor=actor)
+    return blocked
+
+
+async def unblock(tx: Transaction, *, trip: UUID, block: UUID) -> int:
+    """Put a block's seats on sale again; how many seat-legs. Raises NotFound for a block that is not in force."""
+    if await tx.execute(sql.lift_block, trip=trip, id=block) != 1:
+        raise NotFound("There is no such block, or it was lifted already.")
+    return await tx.execute(sql.release_owner, trip=trip, owner=block)
 
 
 async def _claim(tx: Transaction, *, wants: Sequence[Want], ttls: Sequence[int | None]) -> dict[UUID, Claimed | Lost]:

@@ -42,39 +42,87 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
     seat: str
     sold: bool
+    blocked: bool
 
     @property
     def status(self) -> SeatStatus:
-        """BOOKED for ever, or HELD for some minutes."""
+        """BLOCKED by staff, BOOKED for ever, or HELD for some minutes."""
+        if self.blocked:
+            return "BLOCKED"
         return "BOOKED" if self.sold else "HELD"
 
 
+class HeldSeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A seat-leg that somebody has; `expires_at` None: for ever."""
+
+    trip_id: UUID
+    seat: str
+    leg: int
+    owner_id: UUID
+    claimed_at: datetime
+    expires_at: datetime | None
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a free seat is in the vehicle, for choosing good ones."""
+    """Where a free seat is in the vehicle and what it is, for choosing good ones."""
 
     number: str
     deck: int
     row: int
     column: int
+    seat_class: str = "STANDARD"
+    is_window: bool = False
+    is_aisle: bool = False
+    is_accessible: bool = False
 
 
-def best_adjacent(free: list[Place], count: int) -> list[str] | None:
-    """`count` seats that belong together: side by side if possible, else in as few and as near rows as can be.
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What a party would like. The class and one accessible seat are conditions, a window is a preference."""
 
-    None where fewer than `count` are free. Front rows go first; a run that leaves no single seat behind is
-    preferred to one that does.
+    seat_class: str | None = None
+    accessible: bool = False
+    window: bool = False
+
+
+NO_WISHES = Wishes()
+
+
+def best_seats(free: list[Place], count: int, wishes: Wishes = NO_WISHES) -> list[str] | None:
+    """`count` seats that belong together; None where the conditions cannot be met.
+
+    Side by side in one row if possible, else in as few and as near rows as can be. Of several choices the one
+    that leaves the fewest single seats alone is best, then the one that grants the preference, then the front.
     """
-    if len(free) < count:
+    fitting = [place for place in free if wishes.seat_class in {None, place.seat_class}]
+    if len(fitting) < count:
         return None
-    ordered = sorted(free, key=lambda p: (p.deck, p.row, p.column))
-    runs = _runs(ordered)
-    exact = [run for run in runs if len(run) == count]
-    roomy = [run for run in runs if len(run) > count]
-    # A run that is one seat longer would strand a single seat; take it only when nothing else fits.
-    roomy.sort(key=lambda run: len(run) == count + 1)
-    for run in exact + roomy:
-        return [place.number for place in run[:count]]
-    return [place.number for place in _nearest(ordered, count)]
+    ordered = sorted(fitting, key=lambda place: (place.deck, place.row, place.column))
+    together = [
+        (_stranded(run, at, count), run[at : at + count])
+        for run in _runs(ordered)
+        for at in range(len(run) - count + 1)
+    ]
+    apart = [(0, ordered[at : at + count]) for at in range(len(ordered) - count + 1)]
+    for choices in (together, apart):
+        granted = [choice for choice in choices if not wishes.accessible or any(p.is_accessible for p in choice[1])]
+        if granted:
+            _, best = min(granted, key=lambda choice: _rank(choice[0], choice[1], wishes))
+            return [place.number for place in best]
+    return _around_accessible(ordered, count)
+
+
+def _rank(stranded: int, chosen: list[Place], wishes: Wishes) -> tuple[int, int, int, int, int, int]:
+    first, last = chosen[0], chosen[-1]
+    spread = (last.deck - first.deck) * 1000 + last.row - first.row
+    misses = int(wishes.window and not any(place.is_window for place in chosen))
+    # Accessible seats are kept for those who ask for them, as long as there are others.
+    misplaced = 0 if wishes.accessible else sum(place.is_accessible for place in chosen)
+    return spread, stranded, misses, misplaced, first.deck * 1000 + first.row, first.column
+
+
+def _stranded(run: list[Place], at: int, count: int) -> int:
+    """How many single seats are left alone in their row when this part of the run is taken."""
+    return int(at == 1) + int(len(run) - at - count == 1)
 
 
 def _runs(ordered: list[Place]) -> list[list[Place]]:
@@ -90,7 +138,10 @@ def _runs(ordered: list[Place]) -> list[list[Place]]:
     return runs
 
 
-def _nearest(ordered: list[Place], count: int) -> list[Place]:
-    """The window of `count` free seats in reading order that spans the fewest rows."""
-    windows = (ordered[i : i + count] for i in range(len(ordered) - count + 1))
-    return min(windows, key=lambda w: ((w[-1].deck - w[0].deck) * 1000 + w[-1].row - w[0].row, w[0].deck, w[0].row))
+def _around_accessible(ordered: list[Place], count: int) -> list[str] | None:
+    """An accessible seat and the seats nearest to it; None where no accessible seat is free."""
+    anchor = next((place for place in ordered if place.is_accessible), None)
+    if anchor is None:
+        return None
+    near = sorted(ordered, key=lambda p: (abs(p.deck - anchor.deck), abs(p.row - anchor.row), p.row, p.column))
+    return [place.number for place in near[:count]]

@@ -8,8 +8,8 @@ SELECT
     want.seat,
     want.leg,
     want.owner_id,
-    clock.now,
-    coalesce(clock.now + want.ttl_seconds * interval '1 second', 'infinity')
+    clock.now AS claimed_at,
+    coalesce(clock.now + want.ttl_seconds * interval '1 second', 'infinity') AS expires_at
 FROM
     unnest(
         %(trips)s::uuid[], %(seats)s::text[], %(legs)s::smallint[], %(owners)s::uuid[], %(ttls)s::integer[]
@@ -48,16 +48,42 @@ WHERE
     AND seat_claim.leg = key.leg
     AND seat_claim.owner_id = key.owner_id;
 
--- The seats that are not free somewhere between two stops; one index range scan.
+-- The seats that are not free somewhere between two stops; one index range scan of the trip's claims.
 -- taken :many
 SELECT
-    seat,
-    bool_or(expires_at = 'infinity') AS sold
+    seat_claim.seat,
+    bool_or(seat_claim.expires_at = 'infinity') AS sold,
+    bool_or(seat_block.id IS NOT NULL) AS blocked
 FROM seat_claim
+LEFT JOIN seat_block ON seat_claim.trip_id = seat_block.trip_id AND seat_claim.owner_id = seat_block.id
 WHERE
-    trip_id = %(trip)s
-    AND leg >= %(from_seq)s
-    AND leg < %(to_seq)s
-    AND expires_at > kiti_now()
-GROUP BY seat
-ORDER BY seat;
+    seat_claim.trip_id = %(trip)s
+    AND seat_claim.leg >= %(from_seq)s
+    AND seat_claim.leg < %(to_seq)s
+    AND seat_claim.expires_at > kiti_now()
+GROUP BY seat_claim.seat
+ORDER BY seat_claim.seat;
+
+-- held_on_trip :many
+SELECT
+    trip_id,
+    seat,
+    leg,
+    owner_id,
+    claimed_at,
+    nullif(expires_at, 'infinity') AS expires_at
+FROM seat_claim
+WHERE trip_id = %(trip)s AND expires_at > kiti_now()
+ORDER BY seat, leg;
+
+-- note_block :execute
+INSERT INTO seat_block (trip_id, id, reason, actor, created_at)
+VALUES (%(trip)s, %(id)s, %(reason)s, %(actor)s, kiti_now());
+
+-- lift_block :execute
+UPDATE seat_block SET lifted_at = kiti_now()
+WHERE trip_id = %(trip)s AND id = %(id)s AND lifted_at IS NULL;
+
+-- release_owner :execute
+DELETE FROM seat_claim
+WHERE trip_id = %(trip)s AND owner_id = %(owner)s;

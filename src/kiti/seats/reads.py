@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from kiti.db import Reader, load
-from kiti.seats.model import Taken
+from kiti.seats.model import HeldSeat, Taken
 
 sql = load("kiti.seats")
 
@@ -11,3 +11,8 @@ sql = load("kiti.seats")
 async def taken(reader: Reader, *, trip: UUID, from_seq: int, to_seq: int) -> list[Taken]:
     """The seats that somebody holds or has bought on any leg between two stops of a trip."""
     return await reader.many(sql.taken, Taken, trip=trip, from_seq=from_seq, to_seq=to_seq)
+
+
+async def held(reader: Reader, *, trip: UUID) -> list[HeldSeat]:
+    """Every seat-leg of a trip that somebody has, and who."""
+    return await reader.many(sql.held_on_trip, HeldSeat, trip=trip)

@@ -1,5 +1,8 @@
 -- signing_keys :many
-SELECT kid, public_key, private_key
+SELECT
+    kid,
+    public_key,
+    private_key
 FROM ticket_key
 ORDER BY created_at DESC, kid DESC
 LIMIT 100;
@@ -12,7 +15,9 @@ INSERT INTO ticket_key (kid, public_key, private_key, created_at)
 VALUES (%(kid)s, %(public_key)s, %(private_key)s, clock_timestamp());
 
 -- public_keys :many
-SELECT kid, public_key
+SELECT
+    kid,
+    public_key
 FROM ticket_key
 ORDER BY created_at DESC, kid DESC
 LIMIT 100;
@@ -46,8 +51,9 @@ SELECT
     'valid' AS state,
     made.token,
     kiti_now() AS issued_at
-FROM unnest(%(ids)s::uuid[], %(trips)s::uuid[], %(seats)s::text[], %(tokens)s::text[])
-    AS made (id, trip_id, seat, token)
+FROM
+    unnest(%(ids)s::uuid[], %(trips)s::uuid[], %(seats)s::text[], %(tokens)s::text[])
+        AS made (id, trip_id, seat, token)
 ON CONFLICT (booking_id, trip_id, seat) DO NOTHING;
 
 -- mark_used :maybe
@@ -83,7 +89,17 @@ ORDER BY booking_seat.position, ticket.trip_id, ticket.seat
 LIMIT 500;
 
 -- ticket :maybe
-SELECT booking_id, id, trip_id, seat, state, token, issued_at, used_at, used_where, void_reason
+SELECT
+    booking_id,
+    id,
+    trip_id,
+    seat,
+    state,
+    token,
+    issued_at,
+    used_at,
+    used_where,
+    void_reason
 FROM ticket
 WHERE booking_id = %(booking)s AND id = %(ticket)s;
 
@@ -105,7 +121,7 @@ INNER JOIN trip ON ticket.trip_id = trip.id
 WHERE booking_reference.reference = %(reference)s AND ticket.seat = %(seat)s
 -- A return journey may have the same seat twice: the inspector's own trip goes first, else the one nearest to now.
 ORDER BY
-    coalesce(ticket.trip_id = %(trip)s::uuid, false) DESC,
+    coalesce(ticket.trip_id = %(trip)s::uuid, FALSE) DESC,
     abs(extract(EPOCH FROM trip.departs_at - kiti_now())),
     ticket.trip_id
 LIMIT 1;

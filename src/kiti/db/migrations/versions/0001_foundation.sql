@@ -162,6 +162,17 @@ CREATE TABLE seat_claim (
     PRIMARY KEY (trip_id, seat, leg)
 ) WITH (fillfactor = 80);
 
+-- Seats that staff took off sale: the owner of claims for ever, until it is lifted.
+CREATE TABLE seat_block (
+    trip_id uuid NOT NULL,
+    id uuid NOT NULL,
+    reason text NOT NULL CHECK (length(reason) BETWEEN 1 AND 200),
+    actor text NOT NULL,
+    created_at timestamptz NOT NULL,
+    lifted_at timestamptz,
+    PRIMARY KEY (trip_id, id)
+);
+
 -- ------------------------------------------------------------------ bookings (by booking id)
 
 CREATE TABLE booking (
@@ -319,10 +330,10 @@ CREATE TABLE transfer (
     UNIQUE (booking_id, event, line),
     CHECK (debit <> credit),
     CONSTRAINT transfer_known_debit CHECK (
-        debit ~ '^(gateway_clearing|gateway_fee|ticket_liability|operator_payable|platform_commission|refund_clearing|dispute_hold|bank|payout_in_transit|rounding):.+$'
+        debit ~ '^(gateway_clearing|gateway_fee|ticket_liability|operator_payable|platform_commission|refund_clearing|dispute_hold|bank|payout_in_transit|rounding):.+$' -- noqa: LT05
     ),
     CONSTRAINT transfer_known_credit CHECK (
-        credit ~ '^(gateway_clearing|gateway_fee|ticket_liability|operator_payable|platform_commission|refund_clearing|dispute_hold|bank|payout_in_transit|rounding):.+$'
+        credit ~ '^(gateway_clearing|gateway_fee|ticket_liability|operator_payable|platform_commission|refund_clearing|dispute_hold|bank|payout_in_transit|rounding):.+$' -- noqa: LT05
     )
 );
 

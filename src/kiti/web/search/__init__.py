@@ -1,0 +1,1 @@
+"""Search: where from, where to, when; and the trips that go there."""

@@ -1,0 +1,1 @@
+"""The seat map: what is free, what I chose, what somebody else was quicker with."""
