@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
-from litestar import Litestar
+from litestar import Litestar, Request, Response
 from litestar.datastructures import State
+from litestar.types import ExceptionHandler
 
 from kiti import jobs
 from kiti.api import BODY_BYTES, create_api
@@ -19,7 +21,7 @@ from kiti.flows.grouping import GroupCommit
 from kiti.flows.house import House
 from kiti.gateways.flutterwave import Flutterwave
 from kiti.tickets import actions as tickets
-from kiti.web import create_web
+from kiti.web import create_web, is_page
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +100,10 @@ def create_asgi(settings: Settings, *, with_worker: bool) -> Litestar:
     return Litestar(
         route_handlers=[*api.route_handlers, *web.route_handlers],
         dependencies=api.dependencies,
-        exception_handlers=api.exception_handlers,
+        exception_handlers={
+            kind: answer_at_doorway(handler, web.exception_handlers[kind])
+            for kind, handler in api.exception_handlers.items()
+        },
         openapi_config=api.openapi_config,
         middleware=web.middleware,
         template_config=web.template_config,
@@ -110,6 +115,15 @@ def create_asgi(settings: Settings, *, with_worker: bool) -> Litestar:
         debug=False,
         logging_config=None,
     )
+
+
+def answer_at_doorway(of_api: ExceptionHandler, of_web: ExceptionHandler) -> ExceptionHandler:
+    """An error of an address that leads nowhere is told in the way of the doorway that it knocked at."""
+
+    def answer(request: Request[Any, Any, Any], error: Any) -> Response[Any]:
+        return (of_web if is_page(request) else of_api)(request, error)
+
+    return answer
 
 
 def main() -> None:

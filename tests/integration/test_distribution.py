@@ -27,6 +27,7 @@ CATALOGUE = {
 # Growing with sales, each with the column by which it is distributed.
 SALES = {
     "seat_claim": "trip_id",
+    "seat_block": "trip_id",
     "booking": "id",
     "booking_reference": "reference",
     "booking_seat": "booking_id",

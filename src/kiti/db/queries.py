@@ -61,7 +61,15 @@ def _parse(package: str, text: str) -> dict[str, Query]:
         if name in found:
             raise ValueError(f"{package}: query {name} stands twice")
         body = text[header.end() : following.start() if following else None]
-        found[name] = Query(f"{package}.{name}", cast("Kind", kind), body.strip().removesuffix(";"))
+        found[name] = Query(f"{package}.{name}", cast("Kind", kind), _statement(body))
     if not found:
         raise ValueError(f"{package}: no named query found")
     return found
+
+
+def _statement(body: str) -> str:
+    """Without the semicolon, and without the comment that stands above the next statement."""
+    lines = body.strip().split("\n")
+    while lines and (not lines[-1].strip() or lines[-1].startswith("--")):
+        lines.pop()
+    return "\n".join(lines).removesuffix(";")

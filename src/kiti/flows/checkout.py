@@ -33,6 +33,7 @@ FIRST_POLL_SECONDS = 60
 # Two callers at once: how long the second waits for the first one's page.
 PAGE_WAIT_SECONDS = 8.0
 PAGE_WAIT_STEP_SECONDS = 0.25
+STILL_UNCLEAR = "The payment service did not answer. You have not been charged; try again in a moment."
 
 
 class PaymentRefused(KitiError):
@@ -75,7 +76,10 @@ async def initiate(house: House, intent: Intent) -> Opened:
         _check_due(standing.total, intent)
         return Opened(payment=standing, is_new=False)
     payment, booking = await house.db.run(lambda tx: _open(tx, intent, gateway))
-    if payment.state != "submitting" or booking is None:
+    if booking is None:
+        # Somebody else's attempt, opened meanwhile or still without an answer: its page is not known yet.
+        if payment.checkout_url is None:
+            raise GatewayUnclear(STILL_UNCLEAR)
         return Opened(payment=payment, is_new=False)
     answer = await gateway.open_checkout(_request(house, payment, booking))
     return Opened(payment=await _record_answer(house, payment, answer), is_new=True)
@@ -96,7 +100,7 @@ async def _standing_attempt(house: House, booking: UUID) -> Payment | None:
             settled = await settle_payment(house, payment.id, give_up_missing=True)
             return settled if settled.is_open and settled.checkout_url is not None else None
         if waited >= PAGE_WAIT_SECONDS:
-            return payment
+            raise GatewayUnclear(STILL_UNCLEAR)
         await asyncio.sleep(PAGE_WAIT_STEP_SECONDS)
         waited += PAGE_WAIT_STEP_SECONDS
 
@@ -170,9 +174,7 @@ async def _record_answer(house: House, payment: Payment, answer: CheckoutOpened 
             raise PaymentRefused(reason)
         case Unknown(reason=reason):
             await house.db.run(lambda tx: _answered(tx, payment, to="unknown", reason=reason, url=None))
-            raise GatewayUnclear(
-                "The payment service did not answer. You have not been charged; try again in a moment."
-            )
+            raise GatewayUnclear(STILL_UNCLEAR)
 
 
 async def _answered(

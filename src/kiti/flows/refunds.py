@@ -131,6 +131,8 @@ async def _look_for(house: House, gateway: Gateway, refund: Refund) -> Refund:
     ours = [found for found in listed if found.reference == str(refund.id)]
     if ours:
         return await _adopt(house, refund, ours[0])
+    if refund.is_in_flight:
+        return refund  # a webhook or a restarted job looks early: what was asked for may still be on its way
     if refund.attempts >= MAX_ATTEMPTS:
         stuck = refund
         if stuck.state == "submitting":

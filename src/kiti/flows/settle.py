@@ -16,6 +16,7 @@ from kiti.audit.model import Event
 from kiti.bookings import actions as bookings
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import BookedSeat, Booking
+from kiti.core.errors import KitiError
 from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.holds import hold_until, wants_of
@@ -33,8 +34,11 @@ from kiti.seats.model import Claimed
 from kiti.tickets import actions as tickets
 
 # The poller asks after 20 s, then ever less often, and goes on long after the hold has ended: mobile money is
-# confirmed late, and an expired page may still have been paid.
-POLL_STEPS_SECONDS = (20, 20, 30, 30, 60, 60, 120, 120, 300, 300, 600, 600, 1800, 3600, 3600, 7200, 14400, 28800)
+# confirmed late, and an expired page may still have been paid. The age of the attempt decides, not how often
+# somebody has asked: a traveller who reloads the page of their payment must not use up its polls.
+FIRST_WAIT_SECONDS = 20
+LONGEST_WAIT_SECONDS = 6 * 3600
+POLL_FOR_SECONDS = 3 * 86_400
 # A traveller who has been declined gets this long to try again, even if the hold would be over.
 RETRY_GRACE_MINUTES = 3
 # While the outcome is unknown the hold is kept this far ahead, up to its cap.
@@ -43,24 +47,30 @@ PENDING_HOLD_MINUTES = 5
 NEVER_ARRIVED_SECONDS = 120
 
 
+class HintUnanswered(KitiError):
+    """The gateway said nothing about the transaction that a webhook named, and nobody else will ask it again."""
+
+
 async def settle_payment(
-    house: House, payment: UUID, *, transaction_id: str = "", give_up_missing: bool = False
+    house: House, payment: UUID, *, transaction_id: str = "", give_up_missing: bool = False, must_know: bool = False
 ) -> Payment:
     """Bring our record of a payment to what the gateway says; the payment as it then stands.
 
     `transaction_id` is a hint from a webhook or a browser; it counts only if the gateway says that the
-    transaction belongs to this payment. `give_up_missing` takes an unknown reference as never sent. Raises NotFound.
+    transaction belongs to this payment. `give_up_missing` takes an unknown reference as never sent. Raises NotFound,
+    and with `must_know` HintUnanswered: a second transaction of a payment that is done is found by its hint alone.
     """
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment)
     try:
-        truth = await _ask(house, found, transaction_id)
+        hinted = await _ask_about_hint(house, found, transaction_id)
+        truth = await _whole_truth(house, found, hinted)
     except UnreadableAmount as error:
         objection = str(error)
         return await house.db.run(lambda tx: _unreadable(tx, found.id, objection))
     match truth:
         case Captured():
-            return await house.db.run(lambda tx: _captured(tx, house, found.id, truth))
+            settled = await house.db.run(lambda tx: _captured(tx, house, found.id, truth))
         case Declined(reason=reason):
             settled = await house.db.run(lambda tx: _declined(tx, found.id, reason))
         case Pending() | Missing() | Unknown():
@@ -68,6 +78,8 @@ async def settle_payment(
     if settled.state in {"failed", "expired", "cancelled"} and settled.checkout_url is not None and found.is_open:
         # Best effort: a page that cannot be closed is a payment that comes late, and that is provided for.
         await house.gateway(found.gateway).close_checkout(settled.checkout_url)
+    if must_know and isinstance(hinted, Unknown) and _next_poll_seconds(settled) is None:
+        raise HintUnanswered(f"The gateway did not answer about transaction {transaction_id}: {hinted.reason}.")
     return settled
 
 
@@ -88,17 +100,30 @@ async def fail_attempt(tx: Transaction, *, payment: Payment, booking: Booking, r
     )
 
 
-async def _ask(house: House, payment: Payment, transaction_id: str) -> Truth:
-    gateway = house.gateway(payment.gateway)
-    if transaction_id:
-        truth = await gateway.verify(transaction_id)
-        if isinstance(truth, Captured | Declined | Pending) and truth.reference == str(payment.id):
-            if isinstance(truth, Captured):
-                return truth
-            # This one failed; another transaction of the same reference may have succeeded.
-            whole = await gateway.lookup(str(payment.id))
-            return whole if isinstance(whole, Captured) else truth
-    return await gateway.lookup(str(payment.id))
+async def _ask_about_hint(house: House, payment: Payment, transaction_id: str) -> Truth | None:
+    """What the gateway says of the transaction; None without a hint, or if it is not this payment's."""
+    if not transaction_id:
+        return None
+    truth = await house.gateway(payment.gateway).verify(transaction_id)
+    match truth:
+        case Captured() | Declined() | Pending():
+            return truth if truth.reference == str(payment.id) else None
+        case Missing():
+            return None
+        case Unknown():
+            return truth
+
+
+async def _whole_truth(house: House, payment: Payment, hinted: Truth | None) -> Truth:
+    """A hint that failed is not all: another transaction of the same reference may have succeeded."""
+    if isinstance(hinted, Captured):
+        return hinted
+    truth = await house.gateway(payment.gateway).lookup(str(payment.id))
+    if isinstance(hinted, Declined | Pending) and not isinstance(truth, Captured):
+        return hinted
+    if isinstance(truth, Captured) and truth.reference != str(payment.id):
+        return Unknown(reason=f"the gateway told of {truth.reference} instead")
+    return truth
 
 
 async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Captured) -> Payment:
@@ -108,8 +133,10 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
     known = await payment_reads.charge(
         tx, booking=booking.id, gateway=payment.gateway, transaction_id=truth.transaction_id
     )
-    if known is not None or truth.reference != str(payment.id):
+    if known is not None:
+        await payments.poll_no_more(tx, payment=payment)
         return payment
+    assert truth.reference == str(payment.id), "whoever asked has compared the references"
     objection = _objection(truth.amount, payment.total)
     purpose = await _purpose(tx, booking, objection=objection)
     await payments.record_charge(
@@ -123,29 +150,42 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
     )
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     await _post_capture(tx, payment, truth, lines)
-    if payment.state != "captured":
-        if objection is not None:
-            await payments.move(tx, payment=payment, to="review", reason=objection)
-        else:
-            await payments.move(tx, payment=payment, to="captured", reason=f"transaction {truth.transaction_id}")
+    is_for_a_person = objection is not None and purpose != "surplus"
+    if is_for_a_person and payment.state not in {"captured", "review"}:
+        await payments.move(tx, payment=payment, to="review", reason=objection or "")
+    elif not is_for_a_person and payment.state != "captured":
+        await payments.move(tx, payment=payment, to="captured", reason=f"transaction {truth.transaction_id}")
     await payments.poll_no_more(tx, payment=payment)
     if purpose == "fulfils":
         await bookings.move(tx, booking=booking, to="confirmed")
         await tickets.issue(tx, booking=booking.id, key=house.ticket_key)
-    elif objection is None or purpose == "surplus":
-        reason = "The booking was paid twice." if purpose == "surplus" else "The payment came after the seats had gone."
+    if not is_for_a_person:
+        await _give_back(tx, house, payment, lines)
+    await audit.record(tx, events=[_capture_event(payment, truth, purpose, objection)])
+    return await payment_reads.by_id(tx, payment=payment.id)
+
+
+async def _give_back(tx: Transaction, house: House, payment: Payment, lines: list[BookedSeat]) -> None:
+    """Refund all of this payment that has bought nothing, and that no refund has been asked for yet.
+
+    That is what has just come in if it found no seats, and what came short before another transaction paid in full.
+    """
+    reasons = {"surplus": "The booking was paid twice.", "unfulfillable": "The payment came after the seats had gone."}
+    charges = await payment_reads.charges_of(tx, booking=payment.booking_id)
+    is_paid = any(charge.purpose == "fulfils" for charge in charges)
+    for charge in charges:
+        if charge.payment_id != payment.id or charge.purpose == "fulfils" or charge.refund_reserved:
+            continue
         await request_refund(
             tx,
             house,
-            booking=booking.id,
-            gateway=payment.gateway,
-            transaction_id=truth.transaction_id,
-            amount=truth.amount,
-            shares=_shares(truth.amount.amount, lines),
-            reason=reason,
+            booking=payment.booking_id,
+            gateway=charge.gateway,
+            transaction_id=charge.transaction_id,
+            amount=Money(charge.amount, charge.currency),
+            shares=_shares(charge.amount, lines),
+            reason=reasons["surplus" if is_paid else charge.purpose],
         )
-    await audit.record(tx, events=[_capture_event(payment, truth, purpose, objection)])
-    return await payment_reads.by_id(tx, payment=payment.id)
 
 
 async def _purpose(tx: Transaction, booking: Booking, *, objection: str | None) -> Purpose:
@@ -215,6 +255,11 @@ async def _undecided(
     elif payment.is_open and isinstance(truth, Missing) and payment.expires_at <= payment.now:
         await payments.move(tx, payment=payment, to="expired", reason="Nobody paid while the page was open.")
         await _after_attempt(tx, booking)
+    elif payment.is_open and age_seconds > POLL_FOR_SECONDS:
+        # Nobody will ask any more, so it must not look as if somebody would.
+        reason = "The gateway has not said for days how this payment ended. Look at it in its dashboard."
+        await payments.move(tx, payment=payment, to="review", reason=reason)
+        await _after_attempt(tx, booking)
     elif payment.is_open and isinstance(truth, Pending) and booking.is_holding:
         await _keep_hold(tx, booking)
     await _poll_on(tx, payment)
@@ -242,10 +287,19 @@ async def _after_attempt(tx: Transaction, booking: Booking) -> None:
 
 
 async def _poll_on(tx: Transaction, payment: Payment) -> None:
-    if payment.polls >= len(POLL_STEPS_SECONDS):
+    seconds = _next_poll_seconds(payment)
+    if seconds is None:
         await payments.poll_no_more(tx, payment=payment)
     else:
-        await payments.poll_later(tx, payment=payment, seconds=POLL_STEPS_SECONDS[payment.polls])
+        await payments.poll_later(tx, payment=payment, seconds=seconds)
+
+
+def _next_poll_seconds(payment: Payment) -> int | None:
+    """When to ask again; None where nothing is left to ask, or where the gateway has had days to answer."""
+    age_seconds = int((payment.now - payment.created_at).total_seconds())
+    if payment.state in {"captured", "review"} or age_seconds > POLL_FOR_SECONDS:
+        return None
+    return min(LONGEST_WAIT_SECONDS, max(FIRST_WAIT_SECONDS, age_seconds // 2))
 
 
 def _objection(paid: Money, due: Money) -> str | None:

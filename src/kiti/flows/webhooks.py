@@ -35,7 +35,10 @@ async def receive_webhook(house: House, *, gateway: str, headers: Mapping[str, s
 
 
 async def process_webhook(house: House, *, gateway: str, digest: bytes) -> str:
-    """Act on a kept delivery: a hint where to ask for the truth. What came of it, for the inbox."""
+    """Act on a kept delivery: a hint where to ask for the truth. What came of it, for the inbox.
+
+    Raises HintUnanswered, PaymentChanged: the delivery stays unprocessed, and the job is tried again.
+    """
     async with house.db.reader() as reader:
         delivery = await payment_reads.delivery(reader, gateway=gateway, digest=digest)
     if delivery is None:
@@ -55,7 +58,9 @@ async def _follow_hint(house: House, event: WebhookEvent) -> str:
     try:
         match event.kind:
             case "charge":
-                payment = await settle_payment(house, _uuid(event.reference), transaction_id=event.transaction_id)
+                payment = await settle_payment(
+                    house, _uuid(event.reference), transaction_id=event.transaction_id, must_know=True
+                )
                 return f"payment {payment.id}: {payment.state}"
             case "refund":
                 return await _refund_hint(house, event)

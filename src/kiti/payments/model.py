@@ -98,7 +98,14 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     failure_reason: str | None
     attempts: int
     created_at: datetime
+    act_after: datetime | None
     now: datetime
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether a request without an answer may still be under way, so that its absence proves nothing."""
+        asked = self.state in {"submitting", "unknown"}
+        return asked and self.act_after is not None and self.act_after > self.now
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -148,6 +148,7 @@ SELECT
     failure_reason,
     attempts,
     created_at,
+    act_after,
     kiti_now() AS now
 FROM refund
 WHERE id = %(id)s;
@@ -166,6 +167,7 @@ SELECT
     failure_reason,
     attempts,
     created_at,
+    act_after,
     kiti_now() AS now
 FROM refund
 WHERE booking_id = %(booking)s
@@ -185,6 +187,7 @@ SELECT
     failure_reason,
     attempts,
     created_at,
+    act_after,
     kiti_now() AS now
 FROM refund
 WHERE transaction_id = %(transaction_id)s

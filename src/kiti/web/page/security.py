@@ -45,9 +45,11 @@ def harden(response: Response[Any]) -> Response[Any]:
 
 def policy(*, form_targets: str = "") -> str:
     """The content security policy; `form_targets` are further sources that a form may lead to."""
+    targets = f"'self' {form_targets}".strip()
+    targets = f"'self' {form_targets}".strip()
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
-        f" manifest-src 'self'; worker-src 'self'; form-action {' '.join(("'self'", form_targets)).strip()};"
+        f" manifest-src 'self'; worker-src 'self'; form-action {targets};"
         " base-uri 'none'; frame-ancestors 'none'"
     )
 

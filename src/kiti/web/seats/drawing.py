@@ -7,7 +7,7 @@ import msgspec
 from kiti.core.money import Money
 from kiti.flows.show import SeatMap, SeatOffer
 from kiti.network.model import Feature
-from kiti.seats.model import Place, best_adjacent
+from kiti.seats.model import Place, Wishes, best_seats
 
 ROW_NUMBER_DIGITS = "0123456789"
 
@@ -82,11 +82,19 @@ def class_prices(found: SeatMap, *, free: Sequence[SeatOffer]) -> list[ClassPric
 def pick(free: Sequence[SeatOffer], *, count: int, seat_class: str) -> list[str] | None:
     """Good seats of a class that belong together; None where there are fewer."""
     places = [
-        Place(number=o.seat.number, deck=o.seat.deck, row=o.seat.row_index, column=o.seat.column_index)
-        for o in free
-        if o.seat.seat_class == seat_class
+        Place(
+            number=offer.seat.number,
+            deck=offer.seat.deck,
+            row=offer.seat.row_index,
+            column=offer.seat.column_index,
+            seat_class=offer.seat.seat_class,
+            is_window=offer.seat.is_window,
+            is_aisle=offer.seat.is_aisle,
+            is_accessible=offer.seat.is_accessible,
+        )
+        for offer in free
     ]
-    return best_adjacent(places, count)
+    return best_seats(places, count, Wishes(seat_class=seat_class))
 
 
 def _deck(number: int, cells: dict[tuple[int, int, int], Cell]) -> Deck:

@@ -16,7 +16,8 @@ from kiti.core.errors import InvalidInput
 from kiti.core.money import Money
 from kiti.flows import holds, show
 from kiti.flows.house import House
-from kiti.flows.reserve import Item, Passenger, Reservation, SeatsTaken, reserve
+from kiti.flows.plan import Item, Passenger, Reservation, SeatsTaken
+from kiti.flows.reserve import reserve
 from kiti.flows.show import SeatMap
 from kiti.web.page import rights
 from kiti.web.page.render import page, words_of
@@ -75,7 +76,7 @@ async def choose_seats(request: Request[Any, Any, Any], house: House, trip_id: U
     if hold is not None:
         await holds.release(house.db, booking=hold.booking.id, actor="guest")
     try:
-        reserved = await reserve(house.db, house.catalogue, _reservation(found, chosen, hold, words.language))
+        reserved = await reserve(house, _reservation(found, chosen, hold, words.language))
     except SeatsTaken as error:
         found = await _seat_map(request, house, trip_id)
         left = [seat for seat in chosen if seat not in error.seats]
