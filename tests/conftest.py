@@ -68,7 +68,7 @@ def template(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def fresh_url(server_url: str, template: str) -> Iterator[str]:
     """The URL of a fresh, migrated database; dropped afterwards."""
-    with _fresh_database(server_url, template) as url:
+    with fresh_database(server_url, template) as url:
         yield url
 
 
@@ -89,7 +89,7 @@ async def house(
 
     Take a fresh trip for each test. Who stops or kills something takes `own_house`.
     """
-    with _fresh_database(server_url, template) as url:
+    with fresh_database(server_url, template) as url:
         running = RunningHouse(url, tmp_path_factory.mktemp("house"))
         try:
             yield await running.start()
@@ -122,7 +122,7 @@ def database_url(server: str, name: str) -> str:
 
 
 @contextmanager
-def _fresh_database(server_url: str, template: str) -> Iterator[str]:
+def fresh_database(server_url: str, template: str) -> Iterator[str]:
     name = f"kiti_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(

@@ -250,6 +250,13 @@ class RunningHouse:
         """Start a server that was killed or stopped, and wait until it answers."""
         if self.servers[server].is_running:
             await asyncio.to_thread(self.servers[server].stop)
+        if not any(program.is_running for program in self.servers):
+            # Two minutes pass: jobs of killed workers count as stalled, requests of killed servers as ended.
+            await self.box.rows("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '2 minutes'")
+            await self.box.rows("UPDATE refund SET act_after = kiti_now() WHERE state = 'submitting'")
+            await self.box.rows(
+                "UPDATE payment SET created_at = created_at - interval '2 minutes' WHERE state = 'submitting'"
+            )
         self.servers[server].start()
         await self.until_ready()
 
@@ -349,8 +356,13 @@ class RunningHouse:
         return await self.job("poll-payments")
 
     async def follow_refunds(self) -> JsonObject:
-        """Make every refund that is not finished due, and take it one step on."""
-        await self.box.rows("UPDATE refund SET act_after = kiti_now() WHERE act_after IS NOT NULL")
+        """Make every refund that is not finished due, and take it one step on.
+
+        But not one that is being asked for right now: the minute that its request may take has not passed.
+        """
+        await self.box.rows(
+            "UPDATE refund SET act_after = kiti_now() WHERE act_after IS NOT NULL AND state <> 'submitting'"
+        )
         return await self.job("process-refunds")
 
     async def refunds_until(self, booking: JsonObject, *states: str, count: int = 1) -> list[JsonObject]:
@@ -390,6 +402,14 @@ class RunningHouse:
     async def counts(self) -> dict[str, int]:
         """Rows of every business table."""
         return {table: await self.box.value(f"SELECT count(*) FROM {table}") for table in BUSINESS_TABLES}
+
+    async def revive_jobs(self) -> None:
+        """Run the jobs of killed workers again, as the timetable does every minute."""
+        await self.box.rows(
+            "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW("
+            "'default', 'retry-stalled', 0, NULL, NULL, '{\"timestamp\": 0}', NULL"
+            ")::procrastinate_job_to_defer_v1])"
+        )
 
     async def queue_is_empty(self) -> None:
         """Wait until no event is left for the worker."""

@@ -8,7 +8,6 @@ from typing import Any
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
-from litestar.types import ExceptionHandler
 
 from kiti import jobs
 from kiti.api import BODY_BYTES, create_api
@@ -101,7 +100,7 @@ def create_asgi(settings: Settings, *, with_worker: bool) -> Litestar:
         route_handlers=[*api.route_handlers, *web.route_handlers],
         dependencies=api.dependencies,
         exception_handlers={
-            kind: answer_at_doorway(handler, web.exception_handlers[kind])
+            kind: answer_at_doorway(handler, web.exception_handlers.get(kind, web.exception_handlers[Exception]))
             for kind, handler in api.exception_handlers.items()
         },
         openapi_config=api.openapi_config,
@@ -117,7 +116,7 @@ def create_asgi(settings: Settings, *, with_worker: bool) -> Litestar:
     )
 
 
-def answer_at_doorway(of_api: ExceptionHandler, of_web: ExceptionHandler) -> ExceptionHandler:
+def answer_at_doorway(of_api: Any, of_web: Any) -> Any:
     """An error of an address that leads nowhere is told in the way of the doorway that it knocked at."""
 
     def answer(request: Request[Any, Any, Any], error: Any) -> Response[Any]:

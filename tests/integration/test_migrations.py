@@ -3,15 +3,11 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any, get_args
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 from tests.box import Box
-from tests.conftest import database_url
 
 from kiti.bookings.model import State
 from kiti.db.migrate import migrate, newest
@@ -19,17 +15,6 @@ from kiti.gateways.gateway import Method
 from kiti.network.model import FeatureKind, TripState, VehicleKind
 from kiti.payments.model import OPEN, PaymentState, Purpose, RefundState
 from kiti.tickets.model import TicketState
-
-
-@pytest.fixture
-def empty_url(server_url: str) -> Iterator[str]:
-    """The URL of a database with nothing in it."""
-    name = f"kiti_empty_{uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield database_url(server_url, name)
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def look(url: str, statement: str) -> list[tuple[Any, ...]]:

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-
 from tests.house import JsonObject, RunningHouse, holder, until
 
 pytestmark = pytest.mark.storm

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 from litestar import Request
 from litestar.config.app import AppConfig
 from litestar.di import Provide
@@ -13,7 +14,7 @@ from kiti.api.bookings import Bookings, Reservations
 from kiti.api.jobs import Jobs
 from kiti.api.operations import Operations
 from kiti.api.payments import Payments, Refunds
-from kiti.api.problems import of_bug, of_http_error, of_kiti_error
+from kiti.api.problems import of_bug, of_database_trouble, of_http_error, of_kiti_error
 from kiti.api.tickets import Tickets
 from kiti.api.trips import Trips
 from kiti.core.errors import KitiError
@@ -28,7 +29,12 @@ def create_api() -> AppConfig:
     return AppConfig(
         route_handlers=[Trips, Reservations, Bookings, Payments, Refunds, Tickets, Jobs, Operations],
         dependencies={"house": Provide(_house, sync_to_thread=False)},
-        exception_handlers={KitiError: of_kiti_error, HTTPException: of_http_error, Exception: of_bug},
+        exception_handlers={
+            KitiError: of_kiti_error,
+            HTTPException: of_http_error,
+            psycopg.OperationalError: of_database_trouble,
+            Exception: of_bug,
+        },
         openapi_config=OpenAPIConfig(
             title="Kiti",
             version=VERSION,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import psycopg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
@@ -103,6 +104,13 @@ def of_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     detail = "There is nothing at this address." if isinstance(error, NoRoute) else error.detail
     code = CODES.get(error.status_code, "BAD_REQUEST")
     return _answer(request, error.status_code, code, detail.partition(":")[0][:80], detail, headers=error.headers)
+
+
+def of_database_trouble(request: Request[Any, Any, Any], error: psycopg.OperationalError) -> Response[bytes]:
+    """PostgreSQL went away or could not get a lock in the middle of it: what was not committed has not happened."""
+    log.warning("the database did not do it", path=request.url.path, method=request.method, exc_info=error)
+    detail = "The database did not answer. Look whether it was done, then try again in a moment."
+    return _answer(request, 503, "UNAVAILABLE", "Try again", detail, headers={"Retry-After": "1"})
 
 
 def of_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -1,5 +1,6 @@
 """Doorway: the `kiti` command."""
 
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -38,6 +39,8 @@ for _command in (*serve.COMMANDS, *jobs.COMMANDS, demo.demo, demo.simulator, doc
 
 def run(composition: Composition) -> None:
     """Parse the command line and obey; an error that a person can act on is one line and exit code 1."""
+    # Libraries keep quiet unless a command asks for logs: what went wrong is said once, below.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         kiti.main(obj=composition, standalone_mode=False)
     except click.ClickException as error:

@@ -45,9 +45,10 @@ class MigrationsMissing(KitiError):
 def database(settings: Settings) -> Iterator[Settings]:
     """Settings with a DATABASE_URL that works: the given one, or that of an embedded PostgreSQL started here.
 
-    The embedded one is migrated on the way; it is nobody else's.
+    The embedded one is migrated on the way; it is nobody else's. Raises MigrationsMissing for the given one.
     """
     if settings.database_url:
+        run_async(_check_migrated(settings))
         yield settings
         return
     embedded = EmbeddedDatabase(settings.data_dir / "postgres")
@@ -78,7 +79,6 @@ def serve(composition: Any, worker: bool, host: str | None, port: int | None) ->
     configure_logs(settings.log_format)
     check_port_free(settings.host, settings.port)
     with database(settings) as ready:
-        run_async(_check_migrated(ready))
         run_async(_serve(composition, ready, with_worker=worker))
 
 
@@ -90,7 +90,6 @@ def worker(composition: Any) -> None:
     settings.check_secrets()
     configure_logs(settings.log_format)
     with database(settings) as ready:
-        run_async(_check_migrated(ready))
         run_async(_work(composition, ready))
 
 

@@ -73,7 +73,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     port = _port(values.get("KITI_PORT", "8000"))
     host = values.get("KITI_HOST", "127.0.0.1")
     return Settings(
-        database_url=values.get("DATABASE_URL", ""),
+        database_url=_database_url(values.get("DATABASE_URL", "")),
         data_dir=Path(values.get("KITI_DATA_DIR") or _default_data_dir(environ)).expanduser(),
         base_url=_url("KITI_BASE_URL", values.get("KITI_BASE_URL", f"http://{host}:{port}")),
         host=host,
@@ -97,6 +97,13 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:  # noqa: PLR2004 - the range of TCP ports
         raise BadConfiguration(f"KITI_PORT is {text!r}; it must be a number from 1 to 65535.")
     return int(text)
+
+
+def _database_url(text: str) -> str:
+    """As it is; never shown, for it may hold a password."""
+    if text and not text.startswith(("postgresql://", "postgres://")):
+        raise BadConfiguration("DATABASE_URL is not of the form postgresql://user:password@host:5432/database.")
+    return text
 
 
 def _url(name: str, text: str) -> str:

@@ -5,11 +5,20 @@ from importlib import resources
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import OperationalError
+
+from kiti.db.pool import DatabaseUnavailable
 
 
 def migrate(url: str) -> None:
-    """Bring the database at `url` to the newest schema; waits for another migration to end first."""
-    command.upgrade(_config(url), "head")
+    """Bring the database at `url` to the newest schema; waits for another migration to end first.
+
+    Raises DatabaseUnavailable.
+    """
+    try:
+        command.upgrade(_config(url), "head")
+    except OperationalError as error:
+        raise DatabaseUnavailable(f"PostgreSQL does not answer: {error.orig}") from error
 
 
 def newest() -> str:

@@ -5,13 +5,14 @@ it as their first argument, and only flows and doorways open one. Nothing may wa
 is open; gateways call `assert_no_transaction`.
 """
 
+import select
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection, errors, pq
 from psycopg.rows import class_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -20,6 +21,8 @@ from kiti.db.queries import Query
 
 T = TypeVar("T")
 
+OPEN_TIMEOUT_SECONDS = 30.0
+CONNECT_TIMEOUT_SECONDS = 10
 ACQUIRE_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
@@ -86,18 +89,16 @@ class Database:
             timeout=ACQUIRE_TIMEOUT_SECONDS,
             max_waiting=1000,
             configure=_configure,
-            check=AsyncConnectionPool.check_connection,
-            kwargs={"autocommit": True, "application_name": "kiti", "connect_timeout": 10},
+            check=_check,
+            kwargs={"autocommit": True, "application_name": "kiti", "connect_timeout": CONNECT_TIMEOUT_SECONDS},
         )
 
     async def open(self) -> None:
         """Connect; raises DatabaseUnavailable when PostgreSQL does not answer in time."""
         try:
-            await self.pool.open(wait=True, timeout=30.0)
+            await self.pool.open(wait=True, timeout=OPEN_TIMEOUT_SECONDS)
         except PoolTimeout as error:
-            raise DatabaseUnavailable(
-                "PostgreSQL does not answer. Check DATABASE_URL and that the server runs."
-            ) from error
+            raise DatabaseUnavailable(f"PostgreSQL does not answer. {await self._objection()}") from error
 
     async def close(self) -> None:
         """Give every connection back."""
@@ -135,6 +136,15 @@ class Database:
                     raise
         raise AssertionError("unreachable")
 
+    async def _objection(self) -> str:
+        """Why there is no connection, in PostgreSQL's words."""
+        try:
+            connection = await AsyncConnection.connect(self.url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+        except psycopg.OperationalError as error:
+            return str(error)
+        await connection.close()
+        return "It did so only now; try again."
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         try:
@@ -162,3 +172,17 @@ async def _configure(connection: AsyncConnection[Any]) -> None:
     await connection.execute("SET timezone = 'UTC'")
     # Our queries are few and their parameters alike: one plan each, not a new one for each call.
     await connection.execute("SET idle_in_transaction_session_timeout = '30s'")
+
+
+async def _check(connection: AsyncConnection[Any]) -> None:
+    """Raise where the server has closed this connection meanwhile: it restarted, or it was killed.
+
+    An idle connection has nothing to read; one that is closed reads as ended. Asking the kernel costs microseconds,
+    asking the server would add a round trip to every transaction.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        connection.pgconn.consume_input()
+        if connection.pgconn.status != pq.ConnStatus.OK:
+            raise psycopg.OperationalError("the server has closed the connection")

@@ -54,6 +54,8 @@ def load(package: str) -> Queries:
 def _parse(package: str, text: str) -> dict[str, Query]:
     found: dict[str, Query] = {}
     headers = list(_HEADER.finditer(text))
+    if not headers:
+        raise ValueError(f"{package}: no named query found")
     for header, following in zip(headers, [*headers[1:], None], strict=True):
         name, kind = header["name"], header["kind"]
         if kind not in get_args(Kind):
@@ -62,8 +64,6 @@ def _parse(package: str, text: str) -> dict[str, Query]:
             raise ValueError(f"{package}: query {name} stands twice")
         body = text[header.end() : following.start() if following else None]
         found[name] = Query(f"{package}.{name}", cast("Kind", kind), _statement(body))
-    if not found:
-        raise ValueError(f"{package}: no named query found")
     return found
 
 

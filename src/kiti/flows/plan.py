@@ -171,7 +171,7 @@ def _place(seat: Seat) -> Place:
 def _priced(
     trip: TripDetail, numbers: Sequence[str], from_seq: int, to_seq: int, *, where: str
 ) -> list[tuple[Seat, Fare]]:
-    seats = {seat.number: seat for seat in trip.layout.seats}
+    seats = trip.layout.by_number
     fares = trip.fares_between(from_seq, to_seq)
     priced = []
     for number in numbers:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import msgspec
+from psycopg.errors import UndefinedTable
 
 from kiti.bookings import reads as booking_reads
 from kiti.db import Reader, load
@@ -28,8 +29,11 @@ class _Revision(msgspec.Struct, frozen=True):
 
 
 async def schema_revision(reader: Reader) -> str:
-    """The migration that the database is at."""
-    found = await reader.maybe(sql.revision, _Revision)
+    """The migration that the database is at; `none` where it never saw one."""
+    try:
+        found = await reader.maybe(sql.revision, _Revision)
+    except UndefinedTable:
+        return "none"
     return found.revision if found else "none"
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
+from functools import cached_property
 from typing import Literal
 from uuid import UUID, uuid5
 
@@ -105,7 +106,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     kind: FeatureKind
 
 
-class Layout(msgspec.Struct, frozen=True, kw_only=True):
+class Layout(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The seats of a kind of vehicle, in deck, row and column order. It never changes once it exists."""
 
     id: UUID
@@ -113,6 +114,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     seats: tuple[Seat, ...]
     features: tuple[Feature, ...]
+
+    @cached_property
+    def by_number(self) -> dict[str, Seat]:
+        """The seats by the number that is written on them; made once, for it is asked with every reservation."""
+        return {seat.number: seat for seat in self.seats}
 
 
 class Vehicle(msgspec.Struct, frozen=True, kw_only=True):

@@ -228,15 +228,31 @@ async def stop_by_code_or_name(reader: Reader, *, named: str) -> Stop:
 
 async def trip_detail(reader: Reader, *, trip: UUID) -> TripDetail:
     """The trip in whatever state, with stops, layout and fares; raises TripNotFound."""
+    head = await trip_head(reader, trip=trip)
+    return TripDetail(
+        trip=head,
+        stops=await stops_of_trip(reader, trip=trip),
+        layout=await layout(reader, layout=head.layout_id),
+        fares=await fares_of_route(reader, route=head.route_id),
+    )
+
+
+async def trip_head(reader: Reader, *, trip: UUID) -> TripHead:
+    """Who runs the trip, with what, when and in which state; raises TripNotFound."""
     head = await reader.maybe(sql.trip_by_id, TripHead, trip=trip)
     if head is None:
         raise TripNotFound("There is no such trip.")
-    return TripDetail(
-        trip=head,
-        stops=tuple(await reader.many(sql.stops_of_trip, TripStop, trip=trip)),
-        layout=await layout(reader, layout=head.layout_id),
-        fares=tuple(await reader.many(sql.fares_of_route, Fare, route=head.route_id)),
-    )
+    return head
+
+
+async def stops_of_trip(reader: Reader, *, trip: UUID) -> tuple[TripStop, ...]:
+    """Where and when a trip calls, in order."""
+    return tuple(await reader.many(sql.stops_of_trip, TripStop, trip=trip))
+
+
+async def fares_of_route(reader: Reader, *, route: UUID) -> tuple[Fare, ...]:
+    """What is asked today on each segment of a route, by class."""
+    return tuple(await reader.many(sql.fares_of_route, Fare, route=route))
 
 
 async def layout(reader: Reader, *, layout: UUID) -> Layout:

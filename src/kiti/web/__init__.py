@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 from litestar import Request, Router
 from litestar.config.app import AppConfig
 from litestar.config.compression import CompressionConfig
@@ -12,10 +13,10 @@ from litestar.middleware.compression import CompressionMiddleware
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.web.booking.routes import ROUTES as BOOKING
-from kiti.web.page.errors import of_bug, of_http_error, of_kiti_error
+from kiti.web.page.errors import of_bug, of_http_error, of_kiti_error, of_lost_database
 from kiti.web.page.routes import ROUTES as PAGE
 from kiti.web.page.security import check_origin, harden
-from kiti.web.page.static import static_file
+from kiti.web.page.static import offline_worker, static_file
 from kiti.web.pay.routes import ROUTES as PAY
 from kiti.web.reference.routes import ROUTES as REFERENCE
 from kiti.web.search.routes import ROUTES as SEARCH
@@ -33,7 +34,12 @@ def create_web(settings: Settings) -> AppConfig:
     The error handlers are for addresses that lead nowhere: the composition root asks `is_page` which doorway
     answers.
     """
-    del settings
+    errors: dict[type[Exception], Any] = {
+        KitiError: of_kiti_error,
+        HTTPException: of_http_error,
+        psycopg.OperationalError: of_lost_database,
+        Exception: of_bug,
+    }
     compression = CompressionConfig(backend="gzip", gzip_compress_level=6, exclude_opt_key=NO_COMPRESSION)
     pages = Router(
         path="/",
@@ -41,17 +47,15 @@ def create_web(settings: Settings) -> AppConfig:
         middleware=[DefineMiddleware(CompressionMiddleware, config=compression)],
         guards=[check_origin],
         after_request=harden,
-        exception_handlers={KitiError: of_kiti_error, HTTPException: of_http_error, Exception: of_bug},
+        exception_handlers=errors,
         include_in_schema=False,
     )
     return AppConfig(
-        route_handlers=[pages, static_file],
-        exception_handlers={KitiError: of_kiti_error, HTTPException: of_http_error, Exception: of_bug},
+        route_handlers=[pages, static_file, offline_worker],
+        exception_handlers=errors,
     )
 
 
 def is_page(request: Request[Any, Any, Any]) -> bool:
     """Whether a person looks at what this address answers."""
     return not request.url.path.startswith(NOT_PAGES)
-
-

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotFoundException
@@ -117,6 +118,12 @@ def of_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if error.status_code >= SERVER_ERRORS:
         return of_bug(request, error)
     return _page(request, error.status_code, NO_PAGE if isinstance(error, NotFoundException) else NO_METHOD)
+
+
+def of_lost_database(request: Request[Any, Any, Any], error: psycopg.OperationalError) -> Response[str]:
+    """PostgreSQL went away while it was being asked."""
+    log.warning("the database went away", path=request.url.path, method=request.method, error=str(error))
+    return of_kiti_error(request, DatabaseUnavailable("The database does not answer."))
 
 
 def of_bug(request: Request[Any, Any, Any], error: Exception) -> Response[str]:

@@ -12,9 +12,10 @@ from jinja2.runtime import Context
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 
+from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.clock import local
 from kiti.core.money import Money
-from kiti.network.model import TripStop
+from kiti.network.model import PopularPair, TripStop
 from kiti.web.page import language, rights
 from kiti.web.page.language import Words
 from kiti.web.page.static import address
@@ -74,8 +75,16 @@ def environment() -> Environment:
     found.policies["ext.i18n.trimmed"] = True
     found.globals["static"] = address
     found.globals["nights"] = _nights
+    found.globals["fare"] = _fare
+    found.globals["price"] = _price
     found.globals["languages"] = language.LANGUAGES
-    found.filters |= {"money": _money, "day": _day, "local_day": _local_day, "clock": language.clock, "duration": _duration}
+    found.filters |= {
+        "money": _money,
+        "day": _day,
+        "local_day": _local_day,
+        "clock": language.clock,
+        "duration": _duration,
+    }
     return found
 
 
@@ -135,6 +144,14 @@ def _nights(boards: TripStop, alights: TripStop) -> int:
     """How many local dates after boarding one gets off."""
     arrival = local(alights.arrives_at, timezone=alights.timezone).date()
     return (arrival - local(boards.departs_at, timezone=boards.timezone).date()).days
+
+
+def _fare(line: BookedSeat, booking: Booking) -> Money:
+    return Money(line.fare, booking.currency)
+
+
+def _price(pair: PopularPair) -> Money:
+    return Money(pair.amount, pair.currency)
 
 
 @pass_context

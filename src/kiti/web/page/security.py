@@ -23,13 +23,15 @@ def check_origin(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseR
     Every browser of these years sends `Origin` with a POST, the newer ones `Sec-Fetch-Site` as well; scripts of
     other sites can set neither. A request that has none of them is refused, so nothing depends on SameSite.
     """
-    if connection.scope["method"] not in CHANGING:
+    if not isinstance(connection, Request) or connection.method not in CHANGING:
         return
     site = connection.headers.get("sec-fetch-site")
     if site is not None and site != "same-origin":
         raise SentFromElsewhere("This form was sent from another site. Open the page here and send it again.")
     if site is None and not _is_ours(connection):
-        raise SentFromElsewhere("Your browser did not say where this form came from. Open the page here, send it again.")
+        raise SentFromElsewhere(
+            "Your browser did not say where this form came from. Open the page here, send it again."
+        )
 
 
 def harden(response: Response[Any]) -> Response[Any]:

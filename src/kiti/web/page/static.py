@@ -14,6 +14,7 @@ from kiti.core.errors import NotFound
 FILES = {
     "kiti.css": "text/css; charset=utf-8",
     "kiti.js": "text/javascript; charset=utf-8",
+    "offline.js": "text/javascript; charset=utf-8",
     "reference.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "vendor/htmx-4.0.1.min.js": "text/javascript; charset=utf-8",
@@ -50,6 +51,13 @@ def static_file(request: Request[Any, Any, Any], digest: str, name: str) -> Resp
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(file.packed, media_type=file.media_type, headers={**headers, "Content-Encoding": "gzip"})
     return Response(file.body, media_type=file.media_type, headers=headers)
+
+
+@get("/offline.js", include_in_schema=False, sync_to_thread=False)
+def offline_worker() -> Response[bytes]:
+    """The service worker, at the root because a worker only sees what lies below its own address."""
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    return Response(_file("offline.js").body, media_type=FILES["offline.js"], headers=headers)
 
 
 @cache

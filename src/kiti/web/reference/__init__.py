@@ -1,1 +1,1 @@
-"""Pages."""
+"""The API reference, drawn from the OpenAPI document."""

@@ -73,7 +73,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/")
 async def home(request: Request[Any, Any, Any], house: House) -> Response[str]:
-    """Where to?"""
+    """Ask where to."""
     async with house.db.reader() as reader:
         pairs = await network.popular_pairs(reader, limit=PAIRS_KNOWN)
     query = _query(request)
@@ -138,7 +138,7 @@ async def trips(request: Request[Any, Any, Any], house: House) -> Response[Any]:
 @get("/stops")
 async def stops(request: Request[Any, Any, Any], house: House) -> Response[str]:
     """Options for a datalist: stops that begin like what has been typed into "from" or "to"."""
-    typed = request.query_params.get("from") or request.query_params.get("to") or request.query_params.get("q", "")
+    typed = request.query_params.get("from") or request.query_params.get("to") or ""
     async with house.db.reader() as reader:
         found = await network.stops_matching(reader, query=typed, limit=STOPS_OFFERED)
     return page(request, "search/stops.html", stops=[(stop.name, stop.city) for stop in found])

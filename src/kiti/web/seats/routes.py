@@ -13,7 +13,7 @@ from litestar.response import Redirect
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import MAX_SEATS, BookedSeat, Booking, Contact
 from kiti.core.errors import InvalidInput
-from kiti.core.money import Money
+from kiti.core.money import Money, exponent
 from kiti.flows import holds, show
 from kiti.flows.house import House
 from kiti.flows.plan import Item, Passenger, Reservation, SeatsTaken
@@ -69,18 +69,17 @@ async def choose_seats(request: Request[Any, Any, Any], house: House, trip_id: U
     hold = await _my_hold(request, house, found)
     words = words_of(request)
     if not chosen:
-        error = words.gettext("Choose at least one seat.")
-        return _page(request, found, hold, Choice(error=error, status=422))
+        return _page(request, found, hold, Choice(error=words.gettext("Choose at least one seat."), status=422))
     if hold is not None and set(hold.numbers) == set(chosen):
         return Redirect(f"/bookings/{hold.booking.id}/passengers", status_code=303)
     if hold is not None:
         await holds.release(house.db, booking=hold.booking.id, actor="guest")
     try:
         reserved = await reserve(house, _reservation(found, chosen, hold, words.language))
-    except SeatsTaken as error:
+    except SeatsTaken as taken:
         found = await _seat_map(request, house, trip_id)
-        left = [seat for seat in chosen if seat not in error.seats]
-        return _page(request, found, None, Choice(seats=left, lost=error.seats, status=409))
+        left = [seat for seat in chosen if seat not in taken.seats]
+        return _page(request, found, None, Choice(seats=left, lost=taken.seats, status=409))
     except InvalidInput:
         error = words.gettext("Choose from 1 to %(most)s seats on the map.", most=MAX_SEATS)
         return _page(request, found, None, Choice(seats=chosen[:MAX_SEATS], error=error, status=422))
@@ -168,9 +167,7 @@ def _reservation(found: SeatMap, chosen: list[str], hold: Hold | None, language:
         contact = Contact(name=booking.contact_name, email=booking.contact_email, phone=booking.contact_phone)
     return Reservation(
         items=(
-            Item(
-                trip=found.trip.trip.id, seats=tuple(chosen), from_code=found.boards.code, to_code=found.alights.code
-            ),
+            Item(trip=found.trip.trip.id, seats=tuple(chosen), from_code=found.boards.code, to_code=found.alights.code),
         ),
         hold_minutes=HOLD_MINUTES,
         passengers=tuple(Passenger(name=name) for name in names[: len(chosen)]),
@@ -196,6 +193,7 @@ def _page(request: Request[Any, Any, Any], found: SeatMap, hold: Hold | None, ch
         chosen_names=", ".join(offer.seat.number for offer in chosen),
         total=Money(sum(price.amount for price in prices), prices[0].currency) if prices else None,
         free=free,
+        digits=exponent(found.trip.fares[0].currency),
         decks=drawing.decks(found, free=free),
         classes=drawing.class_prices(found, free=free),
         travellers=min(max(int(travellers), 1), MOST_PICKED) if travellers.isdecimal() else 1,

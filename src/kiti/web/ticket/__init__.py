@@ -1,1 +1,1 @@
-"""Pages."""
+"""The ticket: on the screen, on paper, without a connection."""

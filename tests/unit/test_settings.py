@@ -1,0 +1,88 @@
+"""Settings are checked before anything starts; `.env.example` names each of them."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from kiti.core import settings
+from kiti.core.settings import DEMO_DEFAULTS, BadConfiguration, load
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+GOOD = {name: f"{name}-0123456789abcdef" for name in DEMO_DEFAULTS}
+# A directory that the desktop's own rules name, not a setting of ours.
+NOT_OURS = {"XDG_DATA_HOME"}
+
+
+def test_the_example_names_exactly_the_variables_that_are_read() -> None:
+    variable = re.compile(r"[A-Z]+(_[A-Z]+)+")
+    read = {
+        node.args[0].value
+        for node in ast.walk(ast.parse(inspect.getsource(settings)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"values.get", "environ.get"}
+        if isinstance(node.args[0], ast.Constant) and variable.fullmatch(str(node.args[0].value))
+    }
+    named = set(re.findall(r"^([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILINE))
+    assert named == read - NOT_OURS
+
+
+def test_the_example_can_be_loaded_once_its_secrets_are_filled_in() -> None:
+    written = dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
+    loaded = load({**written, **GOOD, "HOME": "/nowhere"})
+    loaded.check_secrets()
+    assert (loaded.demo, loaded.limits, loaded.is_secure) == (False, True, True)
+
+
+def test_an_empty_environment_means_an_embedded_database_on_loopback() -> None:
+    loaded = load({})
+    assert loaded.database_url == ""
+    assert (loaded.host, loaded.port, loaded.base_url) == ("127.0.0.1", 8000, "http://127.0.0.1:8000")
+    assert loaded.flutterwave_base_url == "https://api.flutterwave.com/v3"
+    assert loaded.data_dir.name == "kiti"
+    assert not loaded.is_secure
+
+
+def test_an_empty_value_is_the_same_as_none() -> None:
+    assert load(dict.fromkeys(["DATABASE_URL", "KITI_PORT", "KITI_BASE_URL", "KITI_LOG_FORMAT"], "")) == load({})
+
+
+def test_the_demo_brings_its_own_secrets_and_lets_others_stand() -> None:
+    demo = load({"KITI_DEMO": "1", "JWT_SECRET": "mine"})
+    demo.check_secrets()
+    assert demo.jwt_secret == "mine"
+    assert demo.job_secret_key == DEMO_DEFAULTS["JOB_SECRET_KEY"]
+
+
+@pytest.mark.parametrize("name", ["JWT_SECRET", "JOB_SECRET_KEY", "FLUTTERWAVE_SECRET_KEY", "FLUTTERWAVE_WEBHOOK_HASH"])
+@pytest.mark.parametrize("value", ["", "changeme", " Secret ", "short", "demo-jwt-secret-not-for-production"])
+def test_outside_the_demo_a_missing_or_weak_secret_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(BadConfiguration, match=name):
+        load({**GOOD, name: value}).check_secrets()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KITI_PORT", "0"),
+        ("KITI_PORT", "65536"),
+        ("KITI_PORT", "http"),
+        ("KITI_PORT", "-1"),
+        ("KITI_BASE_URL", "ftp://kiti.example"),
+        ("KITI_BASE_URL", "kiti.example"),
+        ("FLUTTERWAVE_BASE_URL", "api.flutterwave.com/v3"),
+        ("KITI_LOG_FORMAT", "xml"),
+        ("DATABASE_URL", "mysql://localhost/kiti"),
+        ("DATABASE_URL", "host=localhost dbname=kiti"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(BadConfiguration, match=name):
+        load({name: value})
+
+
+def test_the_password_of_the_database_is_not_repeated_in_the_refusal() -> None:
+    with pytest.raises(BadConfiguration) as refusal:
+        load({"DATABASE_URL": "mysql://me:hunter2@localhost/kiti"})
+    assert "hunter2" not in str(refusal.value)
