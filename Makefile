@@ -28,13 +28,13 @@ dev: setup ## like demo, restarting the server when a source file changes
 	@exec $(BIN)/kiti demo --reload
 
 fmt: setup ## format Python and SQL
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix --quiet src tests bench || true
+	$(BIN)/ruff format src tests bench docs
+	$(BIN)/ruff check --fix --quiet src tests bench docs || true
 	$(BIN)/sqlfluff fix --quiet src || true
 
 lint: setup ## ruff: format and every rule
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench docs
+	$(BIN)/ruff check src tests bench docs
 
 types: setup ## mypy, strict
 	$(BIN)/mypy

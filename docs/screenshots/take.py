@@ -44,7 +44,14 @@ class Camera:
     async def take(self, name: str, *, whole: bool = True) -> None:
         """One picture, of the whole page or of what the screen shows."""
         path = self._into / f"{name}-{self._suffix}.png"
-        await self.page.screenshot(path=path, full_page=whole, animations="disabled")
+        size = self.page.viewport_size
+        assert size is not None
+        if whole:
+            # A screen as tall as the page: what sticks to an edge of the screen stands at that of the picture.
+            height = await self.page.evaluate("document.documentElement.scrollHeight")
+            await self.page.set_viewport_size({"width": size["width"], "height": max(height, size["height"])})
+        await self.page.screenshot(path=path, animations="disabled")
+        await self.page.set_viewport_size(size)
         print(path.name, path.stat().st_size // 1024, "KB")  # noqa: T201 - a script that says what it does
 
 

@@ -249,7 +249,7 @@ async def test_servers_killed_at_any_time_end_every_payment_as_a_ticket_or_a_ref
     house = crash_house
     dice = random.Random(20_26)
     await house.sim.webhook_fault(match="charge", duplicate=1)
-    for _ in range(4):
+    for _ in range(3):
         trip = house.network.bus()
         buyers = [Buyer(house, seat, trip) for seat in house.network.bus_line.seats[:5]]
         buying = [asyncio.create_task(buyer.buy(dice.choice(["pay", "pay-twice"]))) for buyer in buyers]
@@ -293,7 +293,7 @@ async def test_what_a_buyer_was_promised_survives_the_death_of_postgresql(
 
         async def buyer(number: int) -> None:
             dice = random.Random(number)
-            for _ in range(12):
+            for _ in range(8):
                 assert time.monotonic() < stop_at
                 seats = dice.sample(house.network.bus_line.seats, 2)
                 answer = await house.ask_to_reserve(dice.choice(trips), seats)

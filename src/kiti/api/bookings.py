@@ -153,6 +153,8 @@ def _line_of(lines: list[BookedSeat], named: wire.PassengerNameBody) -> BookedSe
 def _reservation(data: wire.ReserveBody) -> Reservation:
     if (data.items is None) == (data.trip_id is None):
         raise InvalidInput("tripId", "Give either tripId or items.")
+    if data.items is not None and not data.items:
+        raise InvalidInput("items", "Name at least one trip.")
     bodies = data.items or [
         wire.ItemBody(
             trip_id=data.trip_id,  # type: ignore[arg-type] # one of the two is there

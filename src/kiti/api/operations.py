@@ -1,8 +1,10 @@
 """For whoever runs the house: liveness, readiness, metrics, the OpenAPI document."""
 
+import asyncio
 from typing import Any
 
 import msgspec
+import psycopg
 from litestar import Controller, Request, Response, get
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -11,6 +13,9 @@ from kiti.db import DatabaseUnavailable
 from kiti.db.migrate import newest
 from kiti.flows.house import House
 from kiti.flows.wellbeing import schema_revision
+
+# Whoever asks waits a second or two, less than requests may wait for a connection.
+READY_WITHIN_SECONDS = 2.0
 
 
 class HealthShape(Shape, frozen=True):
@@ -36,9 +41,9 @@ class Operations(Controller):
     async def ready(self, house: House) -> Response[HealthShape]:
         """503 while the database does not answer or lacks a migration."""
         try:
-            async with house.db.reader() as reader:
+            async with asyncio.timeout(READY_WITHIN_SECONDS), house.db.reader() as reader:
                 revision = await schema_revision(reader)
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, TimeoutError, psycopg.OperationalError):
             return Response(
                 HealthShape(status="unavailable", database="unreachable", migrations="unknown"), status_code=503
             )

@@ -131,6 +131,6 @@ def _which(payment_id: UUID | None, reference: str | None) -> UUID:
 
 
 def _return_url(url: str) -> str:
-    if url and not url.startswith(("https://", "http://")):
+    if url and (not url.startswith(("https://", "http://")) or " " in url or not url.isprintable()):
         raise InvalidInput("returnUrl", "It must be an http:// or https:// address.")
     return url

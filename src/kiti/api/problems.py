@@ -1,5 +1,7 @@
 """The one table that turns errors into problem+json (RFC 9457)."""
 
+import re
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +24,7 @@ from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
 
 log = structlog.get_logger(__name__)
 
+MISSING_PARAMETER = re.compile(r"Missing required \w+ parameter '([^']+)'")
 MEDIA_TYPE = "application/problem+json"
 CLIENT_ERRORS = 400
 SERVER_ERRORS = 500
@@ -98,7 +101,7 @@ def of_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if isinstance(error, NotAuthorizedException):
         return _answer(request, 401, CODES[401], "Not authenticated", error.detail)
     if isinstance(error, ValidationException):
-        return _answer(request, 422, CODES[422], "Invalid input", "See errors.", errors=_fields(error))
+        return _answer(request, 422, CODES[422], "Invalid input", "See errors.", errors=_fields(request, error))
     if error.status_code >= SERVER_ERRORS:
         return of_bug(request, error)
     detail = "There is nothing at this address." if isinstance(error, NoRoute) else error.detail
@@ -115,6 +118,8 @@ def of_database_trouble(request: Request[Any, Any, Any], error: psycopg.Operatio
 
 def of_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Something that we did not foresee: the log gets all of it, the caller a sentence."""
+    if _is_undecodable_body(error):
+        return _answer(request, 400, CODES[400], "Malformed JSON", "The body is not UTF-8, or nested too deeply.")
     log.error("unforeseen", path=request.url.path, method=request.method, exc_info=error)
     return _answer(
         request,
@@ -125,14 +130,33 @@ def of_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     )
 
 
-def _fields(error: ValidationException) -> list[FieldError]:
+def _is_undecodable_body(error: Exception) -> bool:
+    """Litestar turns only some of the decoder's errors into a 400; these two are raised as they are."""
+    if not isinstance(error, UnicodeDecodeError | RecursionError) or error.__traceback__ is None:
+        return False
+    *_, last = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return str(last.f_globals.get("__name__", "")).startswith("litestar.serialization")
+
+
+def _fields(request: Request[Any, Any, Any], error: ValidationException) -> list[FieldError]:
     extra = error.extra if isinstance(error.extra, list) else []
     found = [
-        FieldError(str(item.get("key") or "body"), str(item.get("message", "")))
-        for item in extra
-        if isinstance(item, dict)
+        FieldError(_as_spelt(request, item), str(item.get("message", ""))) for item in extra if isinstance(item, dict)
     ]
+    missing = MISSING_PARAMETER.match(error.detail)
+    if not found and missing is not None:
+        return [FieldError(missing[1], "It is required.")]
     return found or [FieldError("body", error.detail)]
+
+
+def _as_spelt(request: Request[Any, Any, Any], item: Mapping[str, Any]) -> str:
+    """The field by the name that callers know; for a parameter of the query Litestar tells ours."""
+    key = str(item.get("key") or "body")
+    if item.get("source") == "body":
+        return key
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(key)
+    name = getattr(parameter.kwarg_definition, "name", None) if parameter is not None else None
+    return name or key
 
 
 def _answer(

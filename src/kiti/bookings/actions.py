@@ -81,9 +81,9 @@ async def move(tx: Transaction, *, booking: Booking, to: State) -> Booking:
     return msgspec.structs.replace(booking, state=to)
 
 
-async def set_hold(tx: Transaction, *, booking: UUID, expires_at: datetime) -> None:
+async def set_hold(tx: Transaction, *, booking: UUID, expires_at: datetime, is_asked_for: bool) -> None:
     """Say until when the seats are held; raises WrongState unless the booking is still unpaid."""
-    if await tx.execute(sql.set_hold, id=booking, expires_at=expires_at) != 1:
+    if await tx.execute(sql.set_hold, id=booking, expires_at=expires_at, asked=is_asked_for) != 1:
         raise WrongState("The booking holds no seats that could be extended.")
 
 

@@ -122,11 +122,24 @@ WHERE booking_reference.reference = %(reference)s AND booking.contact_phone = %(
 -- move :execute
 UPDATE booking SET
     state = %(to_state)s,
-    confirmed_at = CASE WHEN %(to_state)s = 'confirmed' THEN kiti_now() ELSE confirmed_at END
+    confirmed_at = CASE WHEN %(to_state)s = 'confirmed' THEN kiti_now() ELSE confirmed_at END,
+    arrives_at = CASE
+        WHEN %(to_state)s = 'confirmed'
+            THEN (
+                SELECT max(trip_stop.arrives_at)
+                FROM booking_seat
+                INNER JOIN trip_stop
+                    ON booking_seat.trip_id = trip_stop.trip_id AND booking_seat.to_seq = trip_stop.seq
+                WHERE booking_seat.booking_id = %(id)s
+            )
+        ELSE booking.arrives_at
+    END
 WHERE id = %(id)s AND state = %(from_state)s;
 
 -- set_hold :execute
-UPDATE booking SET hold_expires_at = %(expires_at)s
+UPDATE booking SET
+    hold_expires_at = %(expires_at)s,
+    hold_until = CASE WHEN %(asked)s THEN %(expires_at)s ELSE hold_until END
 WHERE id = %(id)s AND state IN ('held', 'awaiting_payment');
 
 -- set_contact :execute
@@ -152,24 +165,19 @@ FROM due
 WHERE booking.id = due.id
 RETURNING booking.id;
 
--- Confirmed bookings whose last seat has arrived.
+-- Confirmed bookings whose last trip has arrived, by an index that knows nothing but those.
 -- complete_arrived :many
 WITH arrived AS (
-    SELECT booking.id
-    FROM booking
-    INNER JOIN booking_seat ON booking.id = booking_seat.booking_id
-    INNER JOIN trip_stop
-        ON booking_seat.trip_id = trip_stop.trip_id AND booking_seat.to_seq = trip_stop.seq
-    WHERE booking.state = 'confirmed'
-    GROUP BY booking.id
-    HAVING max(trip_stop.arrives_at) <= kiti_now()
-    ORDER BY booking.id
+    SELECT id FROM booking
+    WHERE state = 'confirmed' AND arrives_at <= kiti_now()
+    ORDER BY arrives_at
     LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
 )
 
 UPDATE booking SET state = 'completed'
 FROM arrived
-WHERE booking.id = arrived.id AND booking.state = 'confirmed'
+WHERE booking.id = arrived.id
 RETURNING booking.id;
 
 -- Seat-legs that a confirmed booking should own for ever and does not.

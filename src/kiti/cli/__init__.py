@@ -11,7 +11,7 @@ import psycopg
 from litestar import Litestar
 from rich.console import Console
 
-from kiti.cli import demo, doctor, jobs, serve
+from kiti.cli import demo, doctor, jobs, money, serve
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.flows.house import House
@@ -33,7 +33,7 @@ def kiti() -> None:
     """Kiti sells seats on dated departures of buses, shuttles, ferries and trains."""
 
 
-for _command in (*serve.COMMANDS, *jobs.COMMANDS, demo.demo, demo.simulator, doctor.doctor):
+for _command in (*serve.COMMANDS, *jobs.COMMANDS, *money.COMMANDS, demo.demo, demo.simulator, doctor.doctor):
     kiti.add_command(_command)
 
 

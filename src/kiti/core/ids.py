@@ -7,6 +7,7 @@ from uuid import UUID
 # No 0 O 1 I L: nothing that is misheard or misread.
 REFERENCE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 REFERENCE_LENGTH = 6
+_REFERENCES = len(REFERENCE_ALPHABET) ** REFERENCE_LENGTH
 
 
 def new_id() -> UUID:
@@ -20,4 +21,9 @@ def new_id() -> UUID:
 
 def new_reference() -> str:
     """Six characters out of 31: 887 million references; the database refuses a repeated one."""
-    return "".join(secrets.choice(REFERENCE_ALPHABET) for _ in range(REFERENCE_LENGTH))
+    number = secrets.randbelow(_REFERENCES)
+    characters = []
+    for _ in range(REFERENCE_LENGTH):
+        number, index = divmod(number, len(REFERENCE_ALPHABET))
+        characters.append(REFERENCE_ALPHABET[index])
+    return "".join(characters)

@@ -35,6 +35,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: bool
     log_format: str
 
+    def __repr__(self) -> str:
+        """Without the secrets: it must never matter who prints this."""
+        return f"Settings(base_url={self.base_url!r}, ...)"
+
     @property
     def is_secure(self) -> bool:
         """Whether people reach us over TLS, so that cookies may insist on it."""

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import cache
 
 import phonenumbers
 
@@ -9,13 +10,15 @@ from kiti.core.errors import InvalidInput
 
 NAME_LENGTH = 80
 EMAIL_LENGTH = 254
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
 
 def clean(text: str, *, field: str, length: int = NAME_LENGTH) -> str:
     """Trimmed, in NFC, single spaces; raises InvalidInput for control characters or too much text."""
     tidy = " ".join(unicodedata.normalize("NFC", text).split())
-    if any(unicodedata.category(character)[0] == "C" for character in tidy):
+    # With single spaces as its only separators, what does not print is exactly Unicode's category C.
+    if not tidy.isprintable():
         raise InvalidInput(field, "It has control characters or invisible ones in it. Type it again.")
     if len(tidy) > length:
         raise InvalidInput(field, f"It is longer than {length} characters. Shorten it.")
@@ -38,6 +41,8 @@ def phone(text: str, *, field: str, region: str | None = None) -> str:
     typed = clean(text, field=field, length=32)
     if not typed:
         return ""
+    if _is_plain_e164(typed):
+        return typed
     try:
         number = phonenumbers.parse(typed, region)
     except phonenumbers.NumberParseException:
@@ -51,3 +56,31 @@ def search_key(text: str) -> str:
     """Lower case without accents, for comparing what people type with what we call things."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return " ".join("".join(c for c in decomposed if not unicodedata.combining(c)).split())
+
+
+def _is_plain_e164(typed: str) -> bool:
+    """Whether `typed` is E.164 as it stands: a number that parsing would neither change nor refuse.
+
+    Most clients send such numbers. The full parser weighs every way in which people write them, which costs more than
+    the rest of checking a reservation; False only means that it has to decide.
+    """
+    if not _E164.fullmatch(typed):
+        return False
+    for digits in (1, 2, 3):  # country codes are prefix-free
+        plan = _numbering_plan(typed[1 : 1 + digits])
+        if plan is not None:
+            lengths, national_prefix = plan
+            national = typed[1 + digits :]
+            return len(national) in lengths and not (national_prefix and national_prefix.match(national))
+    return False
+
+
+@cache
+def _numbering_plan(country_code: str) -> tuple[frozenset[int], re.Pattern[str] | None] | None:
+    """The possible lengths of national numbers, and what is dialled before them at home; None for no such code."""
+    region = phonenumbers.region_code_for_country_code(int(country_code))
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(int(country_code), region)
+    if metadata is None or metadata.general_desc is None:
+        return None
+    prefix = metadata.national_prefix_for_parsing
+    return frozenset(metadata.general_desc.possible_length), re.compile(prefix) if prefix else None

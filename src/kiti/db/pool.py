@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import AsyncConnection, errors, pq
 from psycopg.rows import class_row, tuple_row
+from psycopg.types.array import ListBinaryDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from kiti.core.errors import KitiError
@@ -25,7 +26,7 @@ OPEN_TIMEOUT_SECONDS = 30.0
 CONNECT_TIMEOUT_SECONDS = 10
 ACQUIRE_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_MS = 15_000
-LOCK_TIMEOUT_MS = 10_000
+LOCK_TIMEOUT_MS = 3_000
 DEADLOCK_ATTEMPTS = 5
 
 _open: ContextVar[bool] = ContextVar("kiti_open_transaction", default=False)
@@ -45,14 +46,14 @@ class Reader:
         """Every row, each made by calling `row` with its columns by name."""
         assert query.kind == "many", query.name
         async with self.connection.cursor(binary=True, row_factory=_factory(row)) as cursor:
-            await cursor.execute(query.text, params)
+            await cursor.execute(query.text, _binary(params))
             return await cursor.fetchall()
 
     async def maybe(self, query: Query, row: Callable[..., T], **params: Any) -> T | None:
         """The only row, or None; two rows are a bug of ours."""
         assert query.kind in {"maybe", "one"}, query.name
         async with self.connection.cursor(binary=True, row_factory=_factory(row)) as cursor:
-            await cursor.execute(query.text, params)
+            await cursor.execute(query.text, _binary(params))
             found = await cursor.fetchmany(2)
         assert len(found) <= 1, f"{query.name} gave more than one row"
         return found[0] if found else None
@@ -72,7 +73,7 @@ class Transaction(Reader):
         """Run a statement for its effect; the number of rows it touched."""
         assert query.kind == "execute", query.name
         async with self.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-            await cursor.execute(query.text, params)
+            await cursor.execute(query.text, _binary(params))
             return cursor.rowcount
 
 
@@ -162,6 +163,17 @@ def assert_no_transaction() -> None:
     assert not _open.get(), "a network call inside a transaction"
 
 
+class _Array(list[Any]):
+    """A list that travels in binary: a batch's parameters are many, and as text each is searched for quotes.
+
+    Only ours: the queue's library, on the same connection, sends lists of composites, which have no binary form.
+    """
+
+
+def _binary(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: _Array(value) if type(value) is list else value for name, value in params.items()}
+
+
 def _factory(row: Callable[..., T]) -> Any:
     return class_row(row)  # type: ignore[arg-type] # any callable of the columns will do
 
@@ -170,6 +182,7 @@ async def _configure(connection: AsyncConnection[Any]) -> None:
     await connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}")
     await connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
     await connection.execute("SET timezone = 'UTC'")
+    connection.adapters.register_dumper(_Array, ListBinaryDumper)
     # Our queries are few and their parameters alike: one plan each, not a new one for each call.
     await connection.execute("SET idle_in_transaction_session_timeout = '30s'")
 
@@ -182,7 +195,7 @@ async def _check(connection: AsyncConnection[Any]) -> None:
     """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
+    while poll.poll(0):  # a server that stops says so first, and ends then
         connection.pgconn.consume_input()
         if connection.pgconn.status != pq.ConnStatus.OK:
             raise psycopg.OperationalError("the server has closed the connection")

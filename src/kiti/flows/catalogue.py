@@ -2,11 +2,14 @@
 
 What is kept hardly changes: stops, times, layout, fares. Whether a seat is free is never kept here, and whether a
 trip still runs is asked again in the transaction that sells it. Many trips share one layout and the fares of one
-route, so these are kept on their own: a trip that is asked for the first time costs two reads, not six.
+route, so these are kept on their own: trips that are asked for the first time cost two reads together, not six each.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -20,26 +23,34 @@ KEEP_FARES_SECONDS = 5.0
 KEEP_TRIPS = 4096
 KEEP_ROUTES = 1024
 KEEP_LAYOUTS = 256
+READ_AT_ONCE = 128
 
 T = TypeVar("T")
 
 
 class Catalogue:
-    """Bounded, least recently used first out."""
+    """Bounded, least recently used first out. Trips that are asked for while others are being read are read together."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._trips: _Kept[TripDetail] = _Kept(KEEP_TRIPS, seconds=KEEP_TRIPS_SECONDS)
         self._fares: _Kept[tuple[Fare, ...]] = _Kept(KEEP_ROUTES, seconds=KEEP_FARES_SECONDS)
         self._layouts: _Kept[Layout] = _Kept(KEEP_LAYOUTS, seconds=float("inf"))  # a layout never changes
+        self._asked: dict[UUID, asyncio.Future[TripDetail]] = {}
+        self._reading: asyncio.Task[None] | None = None
 
     async def trip(self, trip: UUID) -> TripDetail:
         """The trip with stops, layout and fares; raises NotFound."""
         kept = self._trips.get(trip)
         if kept is not None:
             return kept
-        async with self._db.reader() as reader:
-            return self._trips.put(trip, await self._read(reader, trip))
+        answer = self._asked.get(trip)
+        if answer is None:
+            answer = self._asked[trip] = asyncio.get_running_loop().create_future()
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_asked())
+        # Others may wait for the same answer: who goes away must not take it from them.
+        return await asyncio.shield(answer)
 
     def forget(self, trip: UUID) -> None:
         """Read the trip anew next time: it was changed here."""
@@ -48,16 +59,52 @@ class Catalogue:
             self._trips.drop(trip)
             self._fares.drop(kept.trip.route_id)
 
-    async def _read(self, reader: Reader, trip: UUID) -> TripDetail:
-        head = await network.trip_head(reader, trip=trip)
-        fares = self._fares.get(head.route_id)
-        if fares is None:
-            fares = self._fares.put(head.route_id, await network.fares_of_route(reader, route=head.route_id))
-        layout = self._layouts.get(head.layout_id)
-        if layout is None:
-            layout = self._layouts.put(head.layout_id, await network.layout(reader, layout=head.layout_id))
-        stops = await network.stops_of_trip(reader, trip=trip)
-        return TripDetail(trip=head, stops=stops, layout=layout, fares=fares)
+    async def _read_asked(self) -> None:
+        """Read batch after batch until nobody waits."""
+        try:
+            while self._asked:
+                batch = list(islice(self._asked, READ_AT_ONCE))
+                try:
+                    async with self._db.reader() as reader:
+                        found = await self._read(reader, batch)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it goes to those who wait
+                    for trip in batch:
+                        self._asked.pop(trip).set_exception(error)
+                else:
+                    for trip in batch:
+                        self._answer(trip, found.get(trip))
+        finally:
+            self._reading = None
+
+    def _answer(self, trip: UUID, detail: TripDetail | None) -> None:
+        answer = self._asked.pop(trip)
+        if detail is None:
+            answer.set_exception(network.TripNotFound("There is no such trip."))
+        else:
+            answer.set_result(self._trips.put(trip, detail))
+
+    async def _read(self, reader: Reader, trips: Sequence[UUID]) -> dict[UUID, TripDetail]:
+        heads = await network.trip_heads(reader, trips=trips)
+        stops = await network.stops_of_trips(reader, trips=trips)
+        return {
+            trip: TripDetail(
+                trip=head,
+                stops=stops[trip],
+                layout=await self._layout(reader, head.layout_id),
+                fares=await self._fares_of(reader, head.route_id),
+            )
+            for trip, head in heads.items()
+        }
+
+    async def _layout(self, reader: Reader, layout: UUID) -> Layout:
+        kept = self._layouts.get(layout)
+        return kept or self._layouts.put(layout, await network.layout(reader, layout=layout))
+
+    async def _fares_of(self, reader: Reader, route: UUID) -> tuple[Fare, ...]:
+        kept = self._fares.get(route)
+        if kept is not None:
+            return kept
+        return self._fares.put(route, await network.fares_of_route(reader, route=route))
 
 
 class _Kept(Generic[T]):

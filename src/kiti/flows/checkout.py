@@ -14,6 +14,7 @@ import msgspec
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.bookings import actions as bookings
+from kiti.bookings import reads as booking_reads
 from kiti.bookings.actions import WrongState
 from kiti.bookings.model import Booking, Contact
 from kiti.core.errors import InvalidInput, KitiError
@@ -21,8 +22,10 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.holds import HoldLapsed, hold_until
 from kiti.flows.house import House
+from kiti.flows.plan import TripNotOnSale
 from kiti.flows.settle import fail_attempt, settle_payment
 from kiti.gateways.gateway import CheckoutOpened, CheckoutRequest, Gateway, Method, Rejected, Unknown
+from kiti.network import reads as network
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Payment
@@ -71,6 +74,8 @@ async def initiate(house: House, intent: Intent) -> Opened:
     GatewayUnclear, NotFound, SeatsTaken (the hold had lapsed and a seat is gone).
     """
     gateway = _choose(house, intent)
+    async with house.db.reader() as reader:
+        _check_holding(await booking_reads.by_id(reader, booking=intent.booking))
     standing = await _standing_attempt(house, intent.booking)
     if standing is not None:
         _check_due(standing.total, intent)
@@ -107,10 +112,7 @@ async def _standing_attempt(house: House, booking: UUID) -> Payment | None:
 
 async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Payment, Booking | None]:
     booking = await bookings.lock(tx, booking=intent.booking)
-    if booking.is_lapsed:
-        raise HoldLapsed("The hold is over. Search again: the seats may still be free.")
-    if not booking.is_holding:
-        raise WrongState(f"A booking that is {booking.state} cannot be paid for.")
+    _check_holding(booking)
     newest = await payment_reads.newest_of_booking(tx, booking=booking.id)
     if newest is not None and newest.is_open:
         return newest, None
@@ -118,6 +120,7 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
     _check_due(due, intent)
     if booking.currency not in gateway.capabilities.currencies:
         raise InvalidInput("gateway", f"{gateway.name} does not take {booking.currency}.")
+    await _check_running(tx, booking)
     if intent.contact != Contact():
         booking = await _merge_contact(tx, booking, intent.contact)
     until = min(
@@ -153,6 +156,21 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
     return await payment_reads.by_id(tx, payment=payment), booking
 
 
+def _check_holding(booking: Booking) -> None:
+    if booking.is_lapsed:
+        raise HoldLapsed("The hold is over. Search again: the seats may still be free.")
+    if not booking.is_holding:
+        raise WrongState(f"A booking that is {booking.state} cannot be paid for.")
+
+
+async def _check_running(tx: Transaction, booking: Booking) -> None:
+    lines = await booking_reads.seats_of(tx, bookings=[booking.id])
+    boarding = await network.boarding(tx, trips=[line.trip_id for line in lines])
+    for line in lines:
+        if boarding.get((line.trip_id, line.from_seq), booking.now) <= booking.now:
+            raise TripNotOnSale("This trip has left or was cancelled. Search for another one.")
+
+
 async def _merge_contact(tx: Transaction, booking: Booking, contact: Contact) -> Booking:
     merged = Contact(
         name=contact.name or booking.contact_name,
@@ -168,7 +186,11 @@ async def _merge_contact(tx: Transaction, booking: Booking, contact: Contact) ->
 async def _record_answer(house: House, payment: Payment, answer: CheckoutOpened | Rejected | Unknown) -> Payment:
     match answer:
         case CheckoutOpened(url=url):
-            return await house.db.run(lambda tx: _answered(tx, payment, to="pending", reason="page opened", url=url))
+            opened = await house.db.run(lambda tx: _answered(tx, payment, to="pending", reason="page opened", url=url))
+            if opened.state == "cancelled":
+                await house.gateway(payment.gateway).close_checkout(url)
+                raise HoldLapsed("The hold ended meanwhile. Search again: the seats may still be free.")
+            return opened
         case Rejected(reason=reason):
             await house.db.run(lambda tx: _fail(tx, payment, reason))
             raise PaymentRefused(reason)
@@ -180,10 +202,12 @@ async def _record_answer(house: House, payment: Payment, answer: CheckoutOpened 
 async def _answered(
     tx: Transaction, payment: Payment, *, to: Literal["pending", "unknown"], reason: str, url: str | None
 ) -> Payment:
-    await bookings.lock(tx, booking=payment.booking_id)
+    booking = await bookings.lock(tx, booking=payment.booking_id)
     now = await payment_reads.by_id(tx, payment=payment.id)
     if now.state != "submitting":
         return now  # the poller or a webhook was quicker
+    if url is not None and not booking.is_holding:
+        return await payments.move(tx, payment=now, to="cancelled", reason="The hold ended.", checkout_url=url)
     await payments.move(tx, payment=now, to=to, reason=reason, checkout_url=url)
     return await payment_reads.by_id(tx, payment=payment.id)
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 import psycopg
+from psycopg import errors
 
 from kiti.bookings.actions import ReferenceTaken
 from kiti.core.errors import Overloaded
@@ -32,7 +33,8 @@ LANES = 2
 REFERENCE_ATTEMPTS = 5
 RETRY_AFTER_SECONDS = 1
 
-Key = tuple[UUID, str, int]
+# Trip, seat, leg. The trip as a number: it is hashed again and again, and a UUID does that in Python.
+Key = tuple[int, str, int]
 
 
 class _Entry(msgspec.Struct, eq=False):
@@ -62,7 +64,7 @@ class GroupCommit:
                 "Too many people are reserving right now. Try again in a moment.",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
-        keys = frozenset((want.trip, want.seat, leg) for want in plan.wants for leg in want.legs)
+        keys = frozenset((want.trip.int, want.seat, leg) for want in plan.wants for leg in want.legs)
         entry = _Entry(plan, keys, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         self._wake_lane()
@@ -110,16 +112,13 @@ class GroupCommit:
     async def _commit(self, batch: Sequence[_Entry]) -> None:
         try:
             outcomes = await self._in_one_transaction([entry.plan for entry in batch])
+        except errors.LockNotAvailable as error:
+            await self._without_the_culprit(batch, error)
         except (DatabaseUnavailable, psycopg.OperationalError) as error:
             # The connection is gone: nobody knows more than that, and asking again for each would only queue up.
             _fail(batch, DatabaseUnavailable("The database did not answer. Try again in a moment."), cause=error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to one request and goes to its caller
-            if len(batch) == 1:
-                _fail(batch, error)
-                return
-            middle = len(batch) // 2
-            await self._commit(batch[:middle])
-            await self._commit(batch[middle:])
+            await self._without_the_culprit(batch, error)
         else:
             won: set[Key] = set()
             for entry in batch:
@@ -129,6 +128,15 @@ class GroupCommit:
                 if not entry.answer.done():
                     entry.answer.set_result(outcome)
             self._refuse_beaten(won)
+
+    async def _without_the_culprit(self, batch: Sequence[_Entry], error: Exception) -> None:
+        """Halve the batch until the request that breaks it stands alone; it gets the error, the others theirs."""
+        if len(batch) == 1:
+            _fail(batch, error)
+            return
+        middle = len(batch) // 2
+        await self._commit(batch[:middle])
+        await self._commit(batch[middle:])
 
     async def _in_one_transaction(self, plans: Sequence[Plan]) -> dict[UUID, Outcome]:
         for _ in range(REFERENCE_ATTEMPTS - 1):

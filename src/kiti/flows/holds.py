@@ -19,8 +19,8 @@ from kiti.payments import reads as payment_reads
 from kiti.seats import actions as seats
 from kiti.seats.model import Lost, Want
 
-SWEEP_BATCH = 500
-SWEEP_BATCHES = 200
+SWEEP_BATCH = 200
+SWEEP_BATCHES = 500
 
 
 class HoldLapsed(WrongState):
@@ -46,7 +46,7 @@ async def extend(db: Database, *, booking: UUID, minutes: int, actor: str) -> Bo
         until = min(found.now + timedelta(minutes=minutes), found.hold_cap_at)
         if until <= found.hold_expires_at:
             return found
-        await hold_until(tx, booking=found, until=until)
+        await hold_until(tx, booking=found, until=until, is_asked_for=True)
         await audit.record(
             tx,
             events=[Event(subject=booking, actor=actor, action="hold.extended", detail={"until": until.isoformat()})],
@@ -74,6 +74,7 @@ async def release(db: Database, *, booking: UUID, actor: str) -> Booking:
         attempt = await payment_reads.newest_of_booking(tx, booking=booking)
         if attempt is not None and attempt.state == "pending":
             await payments.move(tx, payment=attempt, to="cancelled", reason="The booking was released.")
+            await payments.poll_later(tx, payment=attempt, seconds=0)  # the poller closes its page
         await audit.record(tx, events=[Event(subject=booking, actor=actor, action="hold.released")])
         return released
 
@@ -100,8 +101,11 @@ async def expire_seats(db: Database) -> Swept:
     return Swept(expired=expired, completed=completed)
 
 
-async def hold_until(tx: Transaction, *, booking: Booking, until: datetime) -> None:
-    """Set the end of a hold, of the booking and of its claims alike; raises HoldLapsed if a seat is gone."""
+async def hold_until(tx: Transaction, *, booking: Booking, until: datetime, is_asked_for: bool = False) -> None:
+    """Set the end of a hold, of the booking and of its claims alike; raises SeatsTaken if a seat is gone.
+
+    What the traveller asked for stays when a payment fails; what a payment added does not.
+    """
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     ttl_seconds = max(0, round((until - booking.now).total_seconds()))
     claims = await seats.claim(tx, wants=wants_of(lines), ttl_seconds={booking.id: ttl_seconds})
@@ -109,7 +113,7 @@ async def hold_until(tx: Transaction, *, booking: Booking, until: datetime) -> N
     if isinstance(outcome, Lost):
         raise SeatsTaken([seat for _, seat in outcome.seats])
     assert outcome.expires_at is not None, "a hold ends"
-    await bookings.set_hold(tx, booking=booking.id, expires_at=outcome.expires_at)
+    await bookings.set_hold(tx, booking=booking.id, expires_at=outcome.expires_at, is_asked_for=is_asked_for)
 
 
 def wants_of(lines: Sequence[BookedSeat]) -> list[Want]:

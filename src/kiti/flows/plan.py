@@ -87,8 +87,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
-async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation) -> Plan:
-    """Check a reservation against the catalogue and pick the seats it leaves to us; writes nothing."""
+async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation, *, choice: int = 0) -> Plan:
+    """Check a reservation against the catalogue and pick the seats it leaves to us; writes nothing.
+
+    `choice` other than 0 picks other seats than the best: those were lost to somebody quicker.
+    """
     _check_size(reservation)
     lines: list[NewSeat] = []
     currencies: dict[str, None] = {}
@@ -97,7 +100,7 @@ async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation
         trip = await catalogue.trip(item.trip)
         where = "" if len(reservation.items) == 1 else f"items[{index}]."
         boards, alights = trip.segment(item.from_code, item.to_code)
-        numbers = item.seats or await _pick(db, trip, item, boards.seq, alights.seq)
+        numbers = item.seats or await _pick(db, trip, item, boards.seq, alights.seq, choice=choice)
         boards_at[item.trip] = boards.departs_at
         for seat, fare in _priced(trip, numbers, boards.seq, alights.seq, where=where):
             currencies[fare.currency] = None
@@ -143,13 +146,13 @@ def _check_size(reservation: Reservation) -> None:
             raise InvalidInput("seatNumbers", "The same seat stands twice.")
 
 
-async def _pick(db: Database, trip: TripDetail, item: Item, from_seq: int, to_seq: int) -> list[str]:
+async def _pick(db: Database, trip: TripDetail, item: Item, from_seq: int, to_seq: int, *, choice: int) -> list[str]:
     async with db.reader() as reader:
         found = await seat_reads.taken(reader, trip=trip.trip.id, from_seq=from_seq, to_seq=to_seq)
     taken = {seat.seat for seat in found}
     fares = trip.fares_between(from_seq, to_seq)
     free = [_place(seat) for seat in trip.layout.seats if seat.number not in taken and seat.seat_class in fares]
-    picked = best_seats(free, item.count, item.wishes)
+    picked = best_seats(free, item.count, item.wishes, choice=choice)
     if picked is None:
         raise NotEnoughSeats(item.count, len(free))
     return picked

@@ -4,7 +4,7 @@ A gateway without idempotent refunds (Flutterwave v3) would refund twice if aske
 was lost is looked for among the gateway's refunds before anybody asks again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from kiti.audit import actions as audit
@@ -24,6 +24,7 @@ IN_FLIGHT_SECONDS = 60
 FOLLOW_UP_SECONDS = 15
 MAX_FOLLOW_UP_SECONDS = 3600
 MAX_ATTEMPTS = 5
+GIVE_UP_SECONDS = 7 * 86_400
 
 
 async def request_refund(
@@ -93,6 +94,20 @@ async def process_refund(house: House, refund_id: UUID) -> Refund:
             return refund
 
 
+async def retry_refund(house: House, refund_id: UUID) -> Refund:
+    """A person has looked at it: adopt what the gateway has, else ask once more. Raises NotFound, PaymentChanged."""
+    async with house.db.reader() as reader:
+        refund = await payment_reads.refund(reader, refund=refund_id)
+    if refund.state != "needs_attention":
+        return await process_refund(house, refund_id)
+    gateway = house.gateway(refund.gateway)
+    if refund.gateway_refund_id is not None:
+        found = await gateway.refund_status(refund.gateway_refund_id)
+        if isinstance(found, GatewayRefund) and found.status == "succeeded":
+            return await _adopt(house, refund, found)
+    return await _submit(house, gateway, refund)
+
+
 async def _submit(house: House, gateway: Gateway, refund: Refund) -> Refund:
     """Mark it as on its way, then ask. Whoever loses the guarded update does not ask."""
     moved = await house.db.run(
@@ -133,21 +148,38 @@ async def _look_for(house: House, gateway: Gateway, refund: Refund) -> Refund:
         return await _adopt(house, refund, ours[0])
     if refund.is_in_flight:
         return refund  # a webhook or a restarted job looks early: what was asked for may still be on its way
+    if await _may_be_ours(house, refund, listed):
+        return await _ask_a_person(house, refund, "The gateway lists a refund that may be this one. Compare them.")
     if refund.attempts >= MAX_ATTEMPTS:
-        stuck = refund
-        if stuck.state == "submitting":
-            stuck = await house.db.run(
-                lambda tx: payments.move_refund(tx, refund=refund, to="unknown", act_after_seconds=0)
-            )
-        await house.db.run(
-            lambda tx: payments.move_refund(tx, refund=stuck, to="needs_attention", act_after_seconds=None)
-        )
-        return await _reread(house, refund)
+        return await _ask_a_person(house, refund, "The gateway did not take it however often it was asked.")
     if refund.state == "submitting":
         refund = await house.db.run(
             lambda tx: payments.move_refund(tx, refund=refund, to="unknown", act_after_seconds=0)
         )
     return await _submit(house, gateway, refund)
+
+
+async def _may_be_ours(house: House, refund: Refund, listed: Sequence[GatewayRefund]) -> bool:
+    """Whether one without a reference fits, and belongs to no other refund of ours: asking again could pay twice."""
+    async with house.db.reader() as reader:
+        others = await payment_reads.refunds_of_transaction(reader, transaction_id=refund.transaction_id)
+    known = {other.gateway_refund_id for other in others}
+    return any(
+        not found.reference
+        and found.refund_id not in known
+        and found.status != "failed"
+        and found.amount_exact == refund.amount
+        for found in listed
+    )
+
+
+async def _ask_a_person(house: House, refund: Refund, reason: str) -> Refund:
+    await house.db.run(
+        lambda tx: payments.move_refund(
+            tx, refund=refund, to="needs_attention", act_after_seconds=None, failure_reason=reason
+        )
+    )
+    return await _reread(house, refund)
 
 
 async def _follow(house: House, gateway: Gateway, refund: Refund) -> Refund:
@@ -203,6 +235,9 @@ async def _adopt(house: House, refund: Refund, told: GatewayRefund) -> Refund:
             ],
         )
 
+    if told.amount_exact != refund.amount and told.status != "failed":
+        reason = f"The gateway refunded {told.amount_exact} instead of {refund.amount} {refund.currency} (minor units)."
+        return await _ask_a_person(house, refund, reason)
     if told.status != refund.state:
         await house.db.run(work)
     return await _reread(house, refund)
@@ -211,6 +246,8 @@ async def _adopt(house: House, refund: Refund, told: GatewayRefund) -> Refund:
 async def _later(house: House, refund: Refund) -> Refund:
     """Look again, ever less often: after a quarter minute at first, after an hour at most."""
     age_seconds = int((refund.now - refund.created_at).total_seconds())
+    if age_seconds > GIVE_UP_SECONDS:
+        return await _ask_a_person(house, refund, "The gateway has not said for a week how this refund ended.")
     seconds = min(MAX_FOLLOW_UP_SECONDS, max(FOLLOW_UP_SECONDS, age_seconds // 4))
     async with house.db.transaction() as tx:
         await payments.refund_later(tx, refund=refund, seconds=seconds)

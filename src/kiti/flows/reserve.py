@@ -1,11 +1,14 @@
 """Reserve: plan a booking, then claim its seats and open it in one transaction, all or nothing."""
 
+import secrets
+
 from kiti.flows.commit import Reserved
 from kiti.flows.house import House
 from kiti.flows.plan import Reservation, SeatsTaken, make_plan
 
-# How often the system picks other seats when the ones it picked were taken meanwhile.
-PICK_ATTEMPTS = 5
+# How often the system picks other seats when the ones it picked were taken meanwhile. It gives up before only
+# where too few are free.
+PICK_ATTEMPTS = 25
 
 
 async def reserve(house: House, reservation: Reservation) -> Reserved:
@@ -15,7 +18,9 @@ async def reserve(house: House, reservation: Reservation) -> Reserved:
     """
     picks = any(item.count for item in reservation.items)
     for attempt in range(1, PICK_ATTEMPTS + 1):
-        outcome = await house.commits.submit(await make_plan(house.db, house.catalogue, reservation))
+        choice = 0 if attempt == 1 else secrets.randbelow(2**16)
+        plan = await make_plan(house.db, house.catalogue, reservation, choice=choice)
+        outcome = await house.commits.submit(plan)
         if isinstance(outcome, Reserved):
             return outcome
         if not picks or not isinstance(outcome, SeatsTaken) or attempt == PICK_ATTEMPTS:

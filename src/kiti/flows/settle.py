@@ -33,7 +33,7 @@ from kiti.seats import actions as seats
 from kiti.seats.model import Claimed
 from kiti.tickets import actions as tickets
 
-# The poller asks after 20 s, then ever less often, and goes on long after the hold has ended: mobile money is
+# The poller asks soon, then ever less often, and goes on long after the hold has ended: mobile money is
 # confirmed late, and an expired page may still have been paid. The age of the attempt decides, not how often
 # somebody has asked: a traveller who reloads the page of their payment must not use up its polls.
 FIRST_WAIT_SECONDS = 20
@@ -43,6 +43,8 @@ POLL_FOR_SECONDS = 3 * 86_400
 RETRY_GRACE_MINUTES = 3
 # While the outcome is unknown the hold is kept this far ahead, up to its cap.
 PENDING_HOLD_MINUTES = 5
+# ... and asked about often enough that it cannot lapse between two answers.
+LONGEST_WAIT_WHILE_HOLDING_SECONDS = PENDING_HOLD_MINUTES * 60 - 60
 # How long an attempt without an answer may be unheard of before we believe that it never reached the gateway.
 NEVER_ARRIVED_SECONDS = 120
 
@@ -67,19 +69,24 @@ async def settle_payment(
         truth = await _whole_truth(house, found, hinted)
     except UnreadableAmount as error:
         objection = str(error)
-        return await house.db.run(lambda tx: _unreadable(tx, found.id, objection))
+        settled = await house.db.run(lambda tx: _unreadable(tx, found.id, objection))
+        if must_know and settled.state == "captured":
+            raise HintUnanswered(objection) from error
+        return settled
     match truth:
+        case Captured(amount=Money(amount=0)):
+            settled = await house.db.run(lambda tx: _unreadable(tx, found.id, "The gateway says that it took nothing."))
         case Captured():
             settled = await house.db.run(lambda tx: _captured(tx, house, found.id, truth))
         case Declined(reason=reason):
             settled = await house.db.run(lambda tx: _declined(tx, found.id, reason))
         case Pending() | Missing() | Unknown():
             settled = await house.db.run(lambda tx: _undecided(tx, found.id, truth, give_up=give_up_missing))
-    if settled.state in {"failed", "expired", "cancelled"} and settled.checkout_url is not None and found.is_open:
+    if settled.state in {"failed", "expired", "cancelled"} and settled.checkout_url is not None:
         # Best effort: a page that cannot be closed is a payment that comes late, and that is provided for.
         await house.gateway(found.gateway).close_checkout(settled.checkout_url)
-    if must_know and isinstance(hinted, Unknown) and _next_poll_seconds(settled) is None:
-        raise HintUnanswered(f"The gateway did not answer about transaction {transaction_id}: {hinted.reason}.")
+    if must_know and isinstance(hinted, Unknown | Pending | Missing) and _next_poll_seconds(settled) is None:
+        raise HintUnanswered(f"The gateway has not decided about transaction {transaction_id} yet.")
     return settled
 
 
@@ -104,13 +111,16 @@ async def _ask_about_hint(house: House, payment: Payment, transaction_id: str) -
     """What the gateway says of the transaction; None without a hint, or if it is not this payment's."""
     if not transaction_id:
         return None
-    truth = await house.gateway(payment.gateway).verify(transaction_id)
+    try:
+        truth = await house.gateway(payment.gateway).verify(transaction_id)
+    except UnreadableAmount as error:
+        if error.reference == str(payment.id):
+            raise
+        return None
     match truth:
         case Captured() | Declined() | Pending():
             return truth if truth.reference == str(payment.id) else None
-        case Missing():
-            return None
-        case Unknown():
+        case Missing() | Unknown():
             return truth
 
 
@@ -150,8 +160,9 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
     )
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     await _post_capture(tx, payment, truth, lines)
-    is_for_a_person = objection is not None and purpose != "surplus"
-    if is_for_a_person and payment.state not in {"captured", "review"}:
+    # A payment that is done cannot go to review any more; what comes on top of it goes back.
+    is_for_a_person = objection is not None and purpose != "surplus" and payment.state != "captured"
+    if is_for_a_person and payment.state != "review":
         await payments.move(tx, payment=payment, to="review", reason=objection or "")
     elif not is_for_a_person and payment.state != "captured":
         await payments.move(tx, payment=payment, to="captured", reason=f"transaction {truth.transaction_id}")
@@ -159,10 +170,19 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
     if purpose == "fulfils":
         await bookings.move(tx, booking=booking, to="confirmed")
         await tickets.issue(tx, booking=booking.id, key=house.ticket_key)
+        await _drop_other_attempt(tx, payment)
     if not is_for_a_person:
         await _give_back(tx, house, payment, lines)
     await audit.record(tx, events=[_capture_event(payment, truth, purpose, objection)])
     return await payment_reads.by_id(tx, payment=payment.id)
+
+
+async def _drop_other_attempt(tx: Transaction, paid: Payment) -> None:
+    """Nothing is due any more: an attempt that is still open is called off, and the poller closes its page."""
+    other = await payment_reads.newest_of_booking(tx, booking=paid.booking_id)
+    if other is not None and other.id != paid.id and other.state == "pending":
+        await payments.move(tx, payment=other, to="cancelled", reason="Another attempt has paid for the booking.")
+        await payments.poll_later(tx, payment=other, seconds=0)
 
 
 async def _give_back(tx: Transaction, house: House, payment: Payment, lines: list[BookedSeat]) -> None:
@@ -170,7 +190,7 @@ async def _give_back(tx: Transaction, house: House, payment: Payment, lines: lis
 
     That is what has just come in if it found no seats, and what came short before another transaction paid in full.
     """
-    reasons = {"surplus": "The booking was paid twice.", "unfulfillable": "The payment came after the seats had gone."}
+    reasons = {"surplus": "The booking was paid twice.", "unfulfillable": "The payment came too late for these seats."}
     charges = await payment_reads.charges_of(tx, booking=payment.booking_id)
     is_paid = any(charge.purpose == "fulfils" for charge in charges)
     for charge in charges:
@@ -234,6 +254,13 @@ async def _unreadable(tx: Transaction, payment_id: UUID, reason: str) -> Payment
     payment = await payment_reads.by_id(tx, payment=payment_id)
     if payment.state not in {"captured", "review"}:
         await payments.move(tx, payment=payment, to="review", reason=reason)
+    event = Event(
+        subject=payment.booking_id,
+        actor=payment.gateway,
+        action="payment.unreadable",
+        detail={"payment": str(payment.id), "reason": reason},
+    )
+    await audit.record(tx, events=[event])
     await payments.poll_no_more(tx, payment=payment)
     return await payment_reads.by_id(tx, payment=payment.id)
 
@@ -260,9 +287,9 @@ async def _undecided(
         reason = "The gateway has not said for days how this payment ended. Look at it in its dashboard."
         await payments.move(tx, payment=payment, to="review", reason=reason)
         await _after_attempt(tx, booking)
-    elif payment.is_open and isinstance(truth, Pending) and booking.is_holding:
+    elif payment.is_open and isinstance(truth, Pending | Unknown) and booking.is_holding:
         await _keep_hold(tx, booking)
-    await _poll_on(tx, payment)
+    await _poll_on(tx, payment, is_holding=booking.is_holding)
     return await payment_reads.by_id(tx, payment=payment.id)
 
 
@@ -286,8 +313,10 @@ async def _after_attempt(tx: Transaction, booking: Booking) -> None:
         await hold_until(tx, booking=booking, until=until)
 
 
-async def _poll_on(tx: Transaction, payment: Payment) -> None:
+async def _poll_on(tx: Transaction, payment: Payment, *, is_holding: bool = False) -> None:
     seconds = _next_poll_seconds(payment)
+    if seconds is not None and is_holding:
+        seconds = min(seconds, LONGEST_WAIT_WHILE_HOLDING_SECONDS)
     if seconds is None:
         await payments.poll_no_more(tx, payment=payment)
     else:

@@ -7,13 +7,12 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from kiti.core.errors import KitiError
-from kiti.db import Reader
 from kiti.flows import holds
 from kiti.flows.house import House
 from kiti.flows.refunds import process_refund
 from kiti.flows.settle import settle_payment
 from kiti.flows.timetable import generate_coming_trips
+from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.actions import PaymentChanged
 
@@ -21,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 PASS_LIMIT = 200
 CONCURRENCY = 8
+POSTPONE_SECONDS = 300
 TIMETABLE_DAYS = 30
 
 
@@ -43,7 +43,7 @@ async def poll_payments(house: House) -> Tally:
     async def one(payment: UUID) -> None:
         await settle_payment(house, payment)
 
-    return await _each(house, payment_reads.due_for_poll, one)
+    return await _each(house, payment_reads.due_for_poll, one, payments.postpone_poll)
 
 
 async def process_refunds(house: House) -> Tally:
@@ -52,7 +52,7 @@ async def process_refunds(house: House) -> Tally:
     async def one(refund: UUID) -> None:
         await process_refund(house, refund)
 
-    return await _each(house, payment_reads.due_refunds, one)
+    return await _each(house, payment_reads.due_refunds, one, payments.postpone_refund)
 
 
 async def generate_trips(house: House) -> Tally:
@@ -75,10 +75,14 @@ async def _each(
     house: House,
     due: Callable[..., Awaitable[list[UUID]]],
     one: Callable[[UUID], Awaitable[None]],
+    postpone: Callable[..., Awaitable[None]],
 ) -> Tally:
-    """Do `one` for everything due, some at a time. What fails is logged, stays due and is tried again later."""
+    """Do `one` for everything due, some at a time. What fails is logged, postponed and tried again later.
+
+    One item's trouble is never another's: it neither ends the pass nor stays at the head of the queue.
+    """
     async with house.db.reader() as reader:
-        ids = await _due(reader, due)
+        ids = await due(reader, limit=PASS_LIMIT)
     limiter = asyncio.Semaphore(CONCURRENCY)
     failures = 0
 
@@ -89,15 +93,13 @@ async def _each(
                 await one(item)
             except PaymentChanged:
                 log.info("somebody else was quicker", item=str(item))
-            except KitiError as error:
+            except Exception:
                 failures += 1
-                log.warning("could not be settled now", item=str(item), error=str(error))
+                log.exception("could not be done now", item=str(item), again_in_seconds=POSTPONE_SECONDS)
+                async with house.db.transaction() as tx:
+                    await postpone(tx, item, seconds=POSTPONE_SECONDS)
 
     async with asyncio.TaskGroup() as group:
         for item in ids:
             group.create_task(guarded(item))
     return Tally(processed=len(ids) - failures, failed=failures)
-
-
-async def _due(reader: Reader, due: Callable[..., Awaitable[list[UUID]]]) -> list[UUID]:
-    return await due(reader, limit=PASS_LIMIT)

@@ -3,13 +3,18 @@
 from uuid import UUID
 
 import procrastinate
+import structlog
 from procrastinate import RetryStrategy
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Status
 
 from kiti.flows import upkeep
 from kiti.flows.house import House
 from kiti.flows.refunds import process_refund
 from kiti.flows.webhooks import process_webhook
 from kiti.payments.actions import PaymentChanged
+
+log = structlog.get_logger(__name__)
 
 # Waits 2, 4, 8 ... seconds, about a day and a half in all; then the job is parked as `failed` and visible.
 PATIENTLY = RetryStrategy(max_attempts=16, exponential_wait=2)
@@ -55,17 +60,26 @@ def _timetable(app: procrastinate.App, house: House) -> None:
         """Jobs whose worker was killed: nobody else would ever finish them."""
         del timestamp
         manager = context.app.job_manager
-        stalled = await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS)
-        jobs = list(stalled)
+        jobs = list(await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS))
         for job in jobs:
-            await manager.retry_job(job)
+            try:
+                await manager.retry_job(job)
+            except ConnectorException:
+                # The same round of the timetable waits already; this one is not needed any more.
+                await manager.finish_job(job, status=Status.FAILED, delete_job=True)
         return len(jobs)
 
 
 def _periodic(app: procrastinate.App, house: House, name: str, cron: str) -> None:
+    """One round at a time, and at most one that waits. A round that fails leaves it to the next one."""
+
     @app.periodic(cron=cron)
-    @app.task(name=name, queueing_lock=name, retry=NOT_AGAIN)
+    @app.task(name=name, queueing_lock=name, lock=name, retry=NOT_AGAIN)
     async def run(timestamp: int) -> dict[str, int]:
         del timestamp
-        tally = await upkeep.JOBS[name](house)
+        try:
+            tally = await upkeep.JOBS[name](house)
+        except Exception:
+            log.exception("this round failed; the next one comes by the timetable", job=name)
+            return {"processed": 0, "failed": 1}
         return {"processed": tally.processed, "failed": tally.failed}

@@ -261,7 +261,7 @@ FROM fare
 WHERE route_id = %(route)s
 ORDER BY from_seq, to_seq, amount, class;
 
--- trip_by_id :maybe
+-- trip_heads :many
 SELECT
     trip.id,
     trip.operator_id,
@@ -282,7 +282,7 @@ FROM trip
 INNER JOIN operator ON trip.operator_id = operator.id
 INNER JOIN route ON trip.route_id = route.id
 INNER JOIN vehicle ON trip.vehicle_id = vehicle.id
-WHERE trip.id = %(trip)s;
+WHERE trip.id = any(%(trips)s::uuid[]);
 
 -- Those of these trips that are still to run, with the database's clock to compare boarding times with.
 -- running :many
@@ -302,8 +302,9 @@ FROM trip_stop
 INNER JOIN trip ON trip_stop.trip_id = trip.id
 WHERE trip.id = any(%(trips)s::uuid[]) AND trip.state = 'scheduled';
 
--- stops_of_trip :many
+-- stops_of_trips :many
 SELECT
+    trip_stop.trip_id,
     trip_stop.seq,
     trip_stop.stop_id,
     stop.code,
@@ -315,8 +316,8 @@ SELECT
     trip_stop.local_date
 FROM trip_stop
 INNER JOIN stop ON trip_stop.stop_id = stop.id
-WHERE trip_stop.trip_id = %(trip)s
-ORDER BY trip_stop.seq;
+WHERE trip_stop.trip_id = any(%(trips)s::uuid[])
+ORDER BY trip_stop.trip_id, trip_stop.seq;
 
 -- A search key is 'name | city', so a blank or the beginning stands before every word. An exact code goes first,
 -- then codes, names and words that begin like it.

@@ -4,6 +4,9 @@ from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -228,26 +231,30 @@ async def stop_by_code_or_name(reader: Reader, *, named: str) -> Stop:
 
 async def trip_detail(reader: Reader, *, trip: UUID) -> TripDetail:
     """The trip in whatever state, with stops, layout and fares; raises TripNotFound."""
-    head = await trip_head(reader, trip=trip)
+    heads = await trip_heads(reader, trips=[trip])
+    if trip not in heads:
+        raise TripNotFound("There is no such trip.")
     return TripDetail(
-        trip=head,
-        stops=await stops_of_trip(reader, trip=trip),
-        layout=await layout(reader, layout=head.layout_id),
-        fares=await fares_of_route(reader, route=head.route_id),
+        trip=heads[trip],
+        stops=(await stops_of_trips(reader, trips=[trip]))[trip],
+        layout=await layout(reader, layout=heads[trip].layout_id),
+        fares=await fares_of_route(reader, route=heads[trip].route_id),
     )
 
 
-async def trip_head(reader: Reader, *, trip: UUID) -> TripHead:
-    """Who runs the trip, with what, when and in which state; raises TripNotFound."""
-    head = await reader.maybe(sql.trip_by_id, TripHead, trip=trip)
-    if head is None:
-        raise TripNotFound("There is no such trip.")
-    return head
+async def trip_heads(reader: Reader, *, trips: Sequence[UUID]) -> dict[UUID, TripHead]:
+    """Who runs these trips, with what, when and in which state; those that do not exist are left out."""
+    return {head.id: head for head in await reader.many(sql.trip_heads, TripHead, trips=list(trips))}
 
 
-async def stops_of_trip(reader: Reader, *, trip: UUID) -> tuple[TripStop, ...]:
-    """Where and when a trip calls, in order."""
-    return tuple(await reader.many(sql.stops_of_trip, TripStop, trip=trip))
+async def stops_of_trips(reader: Reader, *, trips: Sequence[UUID]) -> dict[UUID, tuple[TripStop, ...]]:
+    """Where and when these trips call, each trip's stops in order."""
+
+    def row(trip_id: UUID, **stop: Any) -> tuple[UUID, TripStop]:
+        return trip_id, TripStop(**stop)
+
+    rows = await reader.many(sql.stops_of_trips, row, trips=list(trips))
+    return {trip: tuple(stop for _, stop in of_trip) for trip, of_trip in groupby(rows, key=itemgetter(0))}
 
 
 async def fares_of_route(reader: Reader, *, route: UUID) -> tuple[Fare, ...]:

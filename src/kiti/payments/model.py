@@ -17,7 +17,7 @@ OPEN: frozenset[PaymentState] = frozenset({"submitting", "unknown", "pending"})
 
 # failed and expired may still become captured: the money that came late.
 PAYMENT_TRANSITIONS: dict[PaymentState, tuple[PaymentState, ...]] = {
-    "submitting": ("pending", "unknown", "captured", "failed", "expired", "review"),
+    "submitting": ("pending", "unknown", "captured", "failed", "expired", "cancelled", "review"),
     "unknown": ("pending", "captured", "failed", "expired", "review"),
     "pending": ("captured", "failed", "expired", "cancelled", "review"),
     "captured": (),
@@ -29,9 +29,9 @@ PAYMENT_TRANSITIONS: dict[PaymentState, tuple[PaymentState, ...]] = {
 
 REFUND_TRANSITIONS: dict[RefundState, tuple[RefundState, ...]] = {
     "requested": ("submitting",),
-    "submitting": ("pending", "succeeded", "failed", "unknown"),
+    "submitting": ("pending", "succeeded", "failed", "unknown", "needs_attention"),
     "unknown": ("submitting", "pending", "succeeded", "failed", "needs_attention"),
-    "pending": ("succeeded", "failed"),
+    "pending": ("succeeded", "failed", "needs_attention"),
     "succeeded": (),
     "failed": ("needs_attention",),
     "needs_attention": ("submitting", "succeeded"),

@@ -72,6 +72,14 @@ WHERE booking_id = %(booking)s AND id = %(id)s;
 UPDATE payment SET polls = polls + 1, polled_at = kiti_now(), poll_after = NULL
 WHERE booking_id = %(booking)s AND id = %(id)s;
 
+-- postpone_poll :execute
+UPDATE payment SET poll_after = kiti_now() + %(seconds)s * interval '1 second'
+WHERE id = %(id)s AND poll_after IS NOT NULL;
+
+-- postpone_refund :execute
+UPDATE refund SET act_after = kiti_now() + %(seconds)s * interval '1 second'
+WHERE id = %(id)s AND act_after IS NOT NULL;
+
 -- due_for_poll :many
 SELECT id FROM payment
 WHERE poll_after <= kiti_now()

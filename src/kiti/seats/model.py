@@ -87,11 +87,12 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 NO_WISHES = Wishes()
 
 
-def best_seats(free: list[Place], count: int, wishes: Wishes = NO_WISHES) -> list[str] | None:
+def best_seats(free: list[Place], count: int, wishes: Wishes = NO_WISHES, *, choice: int = 0) -> list[str] | None:
     """`count` seats that belong together; None where the conditions cannot be met.
 
     Side by side in one row if possible, else in as few and as near rows as can be. Of several choices the one
     that leaves the fewest single seats alone is best, then the one that grants the preference, then the front.
+    `choice` takes another one instead of the best, so that many who ask at once do not all want the same seats.
     """
     fitting = [place for place in free if wishes.seat_class in {None, place.seat_class}]
     if len(fitting) < count:
@@ -104,10 +105,10 @@ def best_seats(free: list[Place], count: int, wishes: Wishes = NO_WISHES) -> lis
     ]
     apart = [(0, ordered[at : at + count]) for at in range(len(ordered) - count + 1)]
     for choices in (together, apart):
-        granted = [choice for choice in choices if not wishes.accessible or any(p.is_accessible for p in choice[1])]
+        granted = [found for found in choices if not wishes.accessible or any(p.is_accessible for p in found[1])]
         if granted:
-            _, best = min(granted, key=lambda choice: _rank(choice[0], choice[1], wishes))
-            return [place.number for place in best]
+            granted.sort(key=lambda found: _rank(found[0], found[1], wishes))
+            return [place.number for place in granted[choice % len(granted)][1]]
     return _around_accessible(ordered, count)
 
 

@@ -28,7 +28,7 @@ NOT_PAGES = ("/api", "/.well-known", "/livez", "/readyz", "/healthz", "/metrics"
 NO_COMPRESSION = "is_compressed_already"
 
 
-def create_web(settings: Settings) -> AppConfig:
+def create_web(_settings: Settings) -> AppConfig:
     """The pages; everything that is theirs alone hangs on their router.
 
     The error handlers are for addresses that lead nowhere: the composition root asks `is_page` which doorway

@@ -72,8 +72,8 @@ def read_webhook(headers: Mapping[str, str], body: bytes) -> WebhookEvent:
 
 
 def _fields(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """The body as JSON, or as a form if the sender says so and it does not look like an object."""
-    if not body.lstrip().startswith(b"{") and headers.get("content-type", "").lower().startswith(FORM):
+    """The body as JSON, or as a form if it does not look like an object and the sender does not deny it."""
+    if not body.lstrip().startswith(b"{") and headers.get("content-type", FORM).lower().startswith(FORM):
         return _form(body)
     try:
         return msgspec.json.decode(body, type=dict[str, Any])

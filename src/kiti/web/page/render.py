@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import phonenumbers
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from litestar import Request, Response
@@ -81,6 +82,7 @@ def environment() -> Environment:
     found.filters |= {
         "money": _money,
         "day": _day,
+        "phone": _phone,
         "local_day": _local_day,
         "clock": language.clock,
         "duration": _duration,
@@ -152,6 +154,13 @@ def _fare(line: BookedSeat, booking: Booking) -> Money:
 
 def _price(pair: PopularPair) -> Money:
     return Money(pair.amount, pair.currency)
+
+
+def _phone(number: str) -> str:
+    """+256 772 123456: E.164 as people write it."""
+    if not number:
+        return ""
+    return phonenumbers.format_number(phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.INTERNATIONAL)
 
 
 @pass_context

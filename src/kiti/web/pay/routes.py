@@ -19,10 +19,19 @@ from kiti.flows.show import BookingView, PaymentView
 from kiti.gateways.gateway import Method
 from kiti.web.booking.routes import ends, hold_of, my_booking, seats_address, to_booking
 from kiti.web.page import rights
-from kiti.web.page.language import marked
+from kiti.web.page.language import Words, marked
 from kiti.web.page.render import page, words_of
 from kiti.web.page.security import gateway_sources, policy
 
+# What gateways say most often, and we ourselves.
+REASONS = {
+    "Declined": marked("the bank or mobile money service declined it"),
+    "Insufficient Funds": marked("there is not enough money on the account"),
+    "Insufficient funds": marked("there is not enough money on the account"),
+    "The gateway never got the request": marked("the payment service never got the request"),
+    "Nobody paid while the page was open": marked("nobody paid while the page was open"),
+    "The booking was released": marked("the seats were given back"),
+}
 LOOKS = 60
 LOOK_SECONDS = 4
 HINT_LENGTH = 64
@@ -59,7 +68,9 @@ async def pay(request: Request[Any, Any, Any], house: House, booking_id: UUID) -
     except (HoldLapsed, WrongState, SeatsTaken):
         return to_booking(booking_id)
     except PaymentRefused as refused:
-        error = words.gettext("The payment was declined: %(reason)s Nothing was charged.", reason=f"{refused}")
+        error = words.gettext(
+            "The payment did not go through: %(reason)s. Nothing was charged.", reason=_reason(words, str(refused))
+        )
         return _methods(request, house, await show.booking(house, booking_id), error=error, status=402)
     except GatewayUnclear:
         error = words.gettext("The payment service did not answer. You have not been charged; try again in a moment.")
@@ -110,7 +121,7 @@ def _standing(request: Request[Any, Any, Any], house: House, found: PaymentView,
         status_word=found.status,
         booking=booking,
         is_mine=is_mine,
-        reason=_reason(payment.failure_reason),
+        reason=_reason(words_of(request), payment.failure_reason),
         again=seats_address(view, with_seats=True),
         look=look,
         looks_on=look < LOOKS,
@@ -148,9 +159,10 @@ def _offered(house: House) -> dict[Method, tuple[str, str]]:
     return {method: texts for method, texts in METHODS.items() if method in gateway.capabilities.methods}
 
 
-def _reason(told: str | None) -> str:
-    """The gateway's reason as a sentence's end: trimmed, no full stop."""
-    return (told or "").strip().rstrip(".")
+def _reason(words: Words, told: str | None) -> str:
+    """The reason as a sentence's end, without a full stop; in the traveller's language if it is one that we know."""
+    reason = (told or "").strip().rstrip(".")
+    return words.gettext(REASONS[reason]) if reason in REASONS else reason
 
 
 def _with_query(url: str, **more: str) -> str:

@@ -194,6 +194,7 @@ def _page(request: Request[Any, Any, Any], found: SeatMap, hold: Hold | None, ch
         total=Money(sum(price.amount for price in prices), prices[0].currency) if prices else None,
         free=free,
         digits=exponent(found.trip.fares[0].currency),
+        kinds=sorted({feature.kind for feature in found.trip.layout.features}),
         decks=drawing.decks(found, free=free),
         classes=drawing.class_prices(found, free=free),
         travellers=min(max(int(travellers), 1), MOST_PICKED) if travellers.isdecimal() else 1,

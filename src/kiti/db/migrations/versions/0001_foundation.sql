@@ -192,10 +192,11 @@ CREATE TABLE booking (
     hold_expires_at timestamptz NOT NULL, -- as it stands: a payment extends it
     hold_cap_at timestamptz NOT NULL, -- no payment extends it beyond
     confirmed_at timestamptz,
+    arrives_at timestamptz, -- of the last trip, once confirmed
     CHECK ((state IN ('confirmed', 'completed')) <= (confirmed_at IS NOT NULL))
 ) WITH (fillfactor = 85);
 CREATE INDEX booking_due ON booking (hold_expires_at) WHERE state IN ('held', 'awaiting_payment');
-CREATE INDEX booking_contact ON booking (contact_phone, created_at) WHERE contact_phone <> '';
+CREATE INDEX booking_arrival ON booking (arrives_at) WHERE state = 'confirmed';
 
 -- References are unique across all bookings, so they live where they are the key.
 CREATE TABLE booking_reference (
