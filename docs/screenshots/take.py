@@ -24,10 +24,15 @@ from urllib.error import URLError
 from playwright.async_api import Browser, Page, async_playwright
 
 HERE = Path(__file__).parent
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 START_TIMEOUT_SECONDS = 90
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}

@@ -219,4 +219,5 @@ WHERE
         OR (seat_claim.expires_at = 'infinity' AND booking.state NOT IN ('confirmed', 'completed'))
     )
 GROUP BY seat_claim.owner_id, seat_claim.trip_id, seat_claim.seat
+ORDER BY seat_claim.owner_id, seat_claim.trip_id, seat_claim.seat
 LIMIT 100;

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Catalogue:
-    """Bounded, least recently used first out. Trips that are asked for while others are being read are read together."""
+    """Bounded, least recently used first out. What is asked for during a read goes with the next."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

@@ -85,7 +85,8 @@ async def settle_payment(
     if settled.state in {"failed", "expired", "cancelled"} and settled.checkout_url is not None:
         # Best effort: a page that cannot be closed is a payment that comes late, and that is provided for.
         await house.gateway(found.gateway).close_checkout(settled.checkout_url)
-    if must_know and isinstance(hinted, Unknown | Pending | Missing) and _next_poll_seconds(settled) is None:
+    is_open = isinstance(hinted, Unknown | Pending | Missing) and _next_poll_seconds(settled) is None
+    if must_know and is_open and not await _is_known(house, settled, transaction_id):
         raise HintUnanswered(f"The gateway has not decided about transaction {transaction_id} yet.")
     return settled
 
@@ -105,6 +106,14 @@ async def fail_attempt(tx: Transaction, *, payment: Payment, booking: Booking, r
             )
         ],
     )
+
+
+async def _is_known(house: House, payment: Payment, transaction_id: str) -> bool:
+    async with house.db.reader() as reader:
+        charge = await payment_reads.charge(
+            reader, booking=payment.booking_id, gateway=payment.gateway, transaction_id=transaction_id
+        )
+    return charge is not None
 
 
 async def _ask_about_hint(house: House, payment: Payment, transaction_id: str) -> Truth | None:

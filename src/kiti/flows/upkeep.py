@@ -97,7 +97,7 @@ async def _each(
                 failures += 1
                 log.exception("could not be done now", item=str(item), again_in_seconds=POSTPONE_SECONDS)
                 async with house.db.transaction() as tx:
-                    await postpone(tx, item, seconds=POSTPONE_SECONDS)
+                    await postpone(tx, item=item, seconds=POSTPONE_SECONDS)
 
     async with asyncio.TaskGroup() as group:
         for item in ids:

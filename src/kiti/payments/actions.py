@@ -93,14 +93,14 @@ async def poll_no_more(tx: Transaction, *, payment: Payment) -> None:
     await tx.execute(sql.poll_no_more, booking=payment.booking_id, id=payment.id)
 
 
-async def postpone_poll(tx: Transaction, payment: UUID, *, seconds: int) -> None:
+async def postpone_poll(tx: Transaction, *, item: UUID, seconds: int) -> None:
     """Something went wrong with it: leave it for a while, so that others get their turn."""
-    await tx.execute(sql.postpone_poll, id=payment, seconds=seconds)
+    await tx.execute(sql.postpone_poll, id=item, seconds=seconds)
 
 
-async def postpone_refund(tx: Transaction, refund: UUID, *, seconds: int) -> None:
+async def postpone_refund(tx: Transaction, *, item: UUID, seconds: int) -> None:
     """Likewise for a refund."""
-    await tx.execute(sql.postpone_refund, id=refund, seconds=seconds)
+    await tx.execute(sql.postpone_refund, id=item, seconds=seconds)
 
 
 async def record_charge(

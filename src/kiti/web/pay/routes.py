@@ -30,6 +30,7 @@ REASONS = {
     "Insufficient funds": marked("there is not enough money on the account"),
     "The gateway never got the request": marked("the payment service never got the request"),
     "Nobody paid while the page was open": marked("nobody paid while the page was open"),
+    "the gateway gave no reason": marked("the payment service gave no reason"),
     "The booking was released": marked("the seats were given back"),
 }
 LOOKS = 60
