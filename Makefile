@@ -64,4 +64,4 @@ screenshots: setup ## redraw docs/screenshots from a running demo
 check: lint types arch sql test ## everything CI runs
 
 clean: ## remove what the verbs made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

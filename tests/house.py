@@ -414,11 +414,11 @@ class RunningHouse:
     async def queue_is_empty(self) -> None:
         """Wait until no event is left for the worker."""
         await until(
-            lambda: self.box.value(
-                "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
-                " AND task_name IN ('process_webhook', 'process_refund')"
+            lambda: self.box.rows(
+                "SELECT id, task_name, status, attempts, scheduled_at, lock, worker_id FROM procrastinate_jobs"
+                " WHERE status IN ('todo', 'doing') AND task_name IN ('process_webhook', 'process_refund')"
             ),
-            lambda waiting: waiting == 0,
+            lambda waiting: not waiting,
         )
 
     async def doctor(self) -> None:

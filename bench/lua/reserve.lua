@@ -1,5 +1,5 @@
--- wrk: reserve one seat over the whole way, each request another seat, neighbouring requests on different trips.
--- Arguments: trips, first number. Prints one line of JSON that bench/load.py reads.
+-- wrk: reserve one seat, each request another one, neighbouring requests on different trips.
+-- Arguments: trips, first number; and, for a part of the way, departures, routes, stops and the last stop's position.
 local threads = {}
 
 function setup(thread)
@@ -10,17 +10,24 @@ end
 function init(args)
   trips = tonumber(args[1])
   counter = tonumber(args[2]) + number
+  departures, routes = tonumber(args[3]), tonumber(args[4])
+  stops, last = tonumber(args[5]), tonumber(args[6])
 end
 
 function request()
   local trip = counter % trips + 1
   local place = math.floor(counter / trips)
   local seat = (math.floor(place / 4) + 1) .. string.char(65 + place % 4)
+  local way = ""
+  if last then
+    local route = math.floor((trip - 1) % (routes * departures) / departures)
+    way = string.format('"from":"S0","to":"S%d",', route * (stops - 1) + last)
+  end
   local body = string.format(
-    '{"tripId":"00000000-0000-7000-8000-%012x","seatNumbers":["%s"],' ..
+    '{"tripId":"00000000-0000-7000-8000-%012x","seatNumbers":["%s"],%s' ..
     '"passengers":[{"name":"Grace Achieng","seatNumber":"%s"}],' ..
     '"contact":{"name":"Grace Achieng","email":"grace@example.com","phone":"+256772%06d"}}',
-    trip, seat, seat, counter % 1000000)
+    trip, seat, way, seat, counter % 1000000)
   counter = counter + 2
   return wrk.format("POST", "/api/bookings/reserve", {["Content-Type"] = "application/json"}, body)
 end

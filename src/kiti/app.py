@@ -120,7 +120,8 @@ def answer_at_doorway(of_api: Any, of_web: Any) -> Any:
     """An error of an address that leads nowhere is told in the way of the doorway that it knocked at."""
 
     def answer(request: Request[Any, Any, Any], error: Any) -> Response[Any]:
-        return (of_web if is_page(request) else of_api)(request, error)
+        told: Response[Any] = (of_web if is_page(request) else of_api)(request, error)
+        return told
 
     return answer
 

@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, async_playwright
-
 from tests.e2e.traveller import DESKTOP, PHONE, Traveller
 from tests.house import RunningHouse
 
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PATIENCE_MS = 10_000
 
 Arrive = Callable[..., Awaitable[Traveller]]

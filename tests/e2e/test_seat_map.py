@@ -2,7 +2,6 @@
 
 import pytest
 from playwright.async_api import expect
-
 from tests.e2e.conftest import Arrive
 from tests.house import RunningHouse
 
@@ -68,7 +67,7 @@ async def test_looking_again_costs_nothing_while_nothing_changes(house: RunningH
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without JavaScript"])
-async def test_the_best_seats_are_chosen_for_a_party(arrive: Arrive, house: RunningHouse, javascript: bool) -> None:
+async def test_the_best_seats_are_chosen_for_a_party(arrive: Arrive, house: RunningHouse, *, javascript: bool) -> None:
     amina = await arrive(javascript=javascript)
     await amina.open_map(house.network.double())
     await amina.page.select_option("#pick", "2")

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from playwright.async_api import Page, ViewportSize, expect
-
 from tests.house import RunningHouse
 
 PHONE: ViewportSize = {"width": 390, "height": 844}

@@ -289,27 +289,27 @@ async def test_what_a_buyer_was_promised_survives_the_death_of_postgresql(
     try:
         await house.start()
         trips = [house.network.bus() for _ in range(3)]
-        stop_at = time.monotonic() + 30
+        is_over = asyncio.Event()
 
         async def buyer(number: int) -> None:
             dice = random.Random(number)
-            for _ in range(8):
-                assert time.monotonic() < stop_at
+            while not is_over.is_set():
                 seats = dice.sample(house.network.bus_line.seats, 2)
                 answer = await house.ask_to_reserve(dice.choice(trips), seats)
                 seen[answer.status_code] += 1
                 if answer.status_code == 201:
                     promised.append(answer.json())
-                if answer.status_code == 503:
-                    await asyncio.sleep(0.3)
+                await asyncio.sleep(0.1)
 
-        buying = asyncio.gather(*(buyer(number) for number in range(20)))
+        buying = asyncio.gather(*(buyer(number) for number in range(12)))
         await until(lambda: _length(promised), lambda found: found >= 20)
         _kill_postgres(embedded)
         await asyncio.sleep(0.3)
         await asyncio.to_thread(embedded.revive)
+        await asyncio.sleep(0.5)
+        is_over.set()
         await buying
-        assert set(seen) == {201, 409, 503}, seen
+        assert {201, 409} <= set(seen) <= {201, 409, 503}, seen
         await _promises_are_kept(house, promised)
         sold, _ = await house.buy(house.network.bus(), ["1A"])
         assert len(await house.tickets(sold)) == 1

@@ -203,3 +203,11 @@ def test_no_file_names_a_place_of_the_machine_it_was_written_on() -> None:
     place = re.compile(r"(?<![\w.])/(?:work|home|root|Users)/\w")
     texts = [*ALL, *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "Makefile", ROOT / "pyproject.toml"]
     assert [named(file) for file in texts if place.search(file.read_text())] == []
+
+
+def test_every_link_of_a_page_leads_somewhere() -> None:
+    dead = []
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            dead += [] if (page.parent / target).exists() else [f"{named(page)}: {target}"]
+    assert dead == []

@@ -4,12 +4,14 @@ import asyncio
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 import msgspec
+import structlog
 import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -20,7 +22,7 @@ from kiti.cli.logs import configure_logs
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings, load
 from kiti.db import Database
-from kiti.db.embedded import EmbeddedDatabase
+from kiti.db.embedded import EmbeddedDatabase, EmbeddedDatabaseFailed
 from kiti.db.migrate import migrate as run_migrations
 from kiti.db.migrate import newest
 from kiti.flows.seed_demo import seed_demo
@@ -31,6 +33,9 @@ T = TypeVar("T")
 console = Console(soft_wrap=True)
 BACKLOG = 2048
 DRAIN_SECONDS = 0.3
+WATCH_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
 
 
 class PortTaken(KitiError):
@@ -53,11 +58,26 @@ def database(settings: Settings) -> Iterator[Settings]:
         return
     embedded = EmbeddedDatabase(settings.data_dir / "postgres")
     url = embedded.start()
+    stopping = threading.Event()
+    watch = threading.Thread(target=_keep_running, args=(embedded, stopping), daemon=True)
+    watch.start()
     try:
         run_migrations(url)
         yield msgspec.structs.replace(settings, database_url=url)
     finally:
+        stopping.set()
+        watch.join()
         embedded.stop()
+
+
+def _keep_running(embedded: EmbeddedDatabase, stopping: threading.Event) -> None:
+    """Start PostgreSQL again should it die under us; requests meanwhile hear 503."""
+    while not stopping.wait(WATCH_SECONDS):
+        try:
+            if embedded.revive():
+                log.warning("PostgreSQL had died and was started again")
+        except EmbeddedDatabaseFailed:
+            log.exception("PostgreSQL has died and does not start again; trying on")
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:

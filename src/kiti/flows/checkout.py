@@ -82,10 +82,11 @@ async def initiate(house: House, intent: Intent) -> Opened:
         return Opened(payment=standing, is_new=False)
     payment, booking = await house.db.run(lambda tx: _open(tx, intent, gateway))
     if booking is None:
-        # Somebody else's attempt, opened meanwhile or still without an answer: its page is not known yet.
-        if payment.checkout_url is None:
+        # Somebody else's attempt, opened meanwhile or still without an answer: perhaps its page comes in a moment.
+        standing = await _standing_attempt(house, intent.booking)
+        if standing is None:
             raise GatewayUnclear(STILL_UNCLEAR)
-        return Opened(payment=payment, is_new=False)
+        return Opened(payment=standing, is_new=False)
     answer = await gateway.open_checkout(_request(house, payment, booking))
     return Opened(payment=await _record_answer(house, payment, answer), is_new=True)
 

@@ -5,6 +5,8 @@ them share one claim, one set of inserts and one commit. Every caller gets their
 
 - Of two requests in the queue for the same seat-leg the earlier goes first; the later waits for its outcome. If
   the earlier one wins, the later has lost without asking the database; if it loses, the later gets its turn.
+- If it loses a seat that somebody has from before, so has everyone who had already asked for the same part of the
+  way when its batch began: a trip that is sold out refuses its crowd with one statement.
 - A request that breaks its batch is found by halving; the others do not notice.
 - A batch is bounded in size and the queue in length; whoever comes when it is full hears so at once.
 """
@@ -35,11 +37,15 @@ RETRY_AFTER_SECONDS = 1
 
 # Trip, seat, leg. The trip as a number: it is hashed again and again, and a UUID does that in Python.
 Key = tuple[int, str, int]
+# Trip, seat, from stop, to stop.
+Part = tuple[int, str, int, int]
 
 
 class _Entry(msgspec.Struct, eq=False):
     plan: Plan
     keys: frozenset[Key]
+    parts: frozenset[Part]
+    arrival: int
     answer: asyncio.Future[Outcome]
 
 
@@ -53,6 +59,7 @@ class GroupCommit:
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._idle_lanes = lanes
+        self._arrivals = 0
         self._waiting: deque[_Entry] = deque()
         self._in_flight: set[Key] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,7 +72,9 @@ class GroupCommit:
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
         keys = frozenset((want.trip.int, want.seat, leg) for want in plan.wants for leg in want.legs)
-        entry = _Entry(plan, keys, asyncio.get_running_loop().create_future())
+        parts = frozenset((want.trip.int, want.seat, want.from_seq, want.to_seq) for want in plan.wants)
+        self._arrivals += 1
+        entry = _Entry(plan, keys, parts, self._arrivals, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         self._wake_lane()
         return await entry.answer
@@ -110,6 +119,7 @@ class GroupCommit:
         return batch
 
     async def _commit(self, batch: Sequence[_Entry]) -> None:
+        before = self._arrivals
         try:
             outcomes = await self._in_one_transaction([entry.plan for entry in batch])
         except errors.LockNotAvailable as error:
@@ -121,13 +131,16 @@ class GroupCommit:
             await self._without_the_culprit(batch, error)
         else:
             won: set[Key] = set()
+            gone: set[Part] = set()
             for entry in batch:
                 outcome = outcomes[entry.plan.booking]
                 if isinstance(outcome, Reserved):
                     won |= entry.keys
+                elif isinstance(outcome, SeatsTaken) and len(entry.plan.boards_at) == 1:
+                    gone.update(part for part in entry.parts if part[1] in outcome.seats)
                 if not entry.answer.done():
                     entry.answer.set_result(outcome)
-            self._refuse_beaten(won)
+            self._refuse_beaten(won, gone, before=before)
 
     async def _without_the_culprit(self, batch: Sequence[_Entry], error: Exception) -> None:
         """Halve the batch until the request that breaks it stands alone; it gets the error, the others theirs."""
@@ -146,15 +159,21 @@ class GroupCommit:
                 continue  # new references are drawn each time
         return await self._db.run(lambda tx: commit_plans(tx, plans))
 
-    def _refuse_beaten(self, won: set[Key]) -> None:
-        """Whoever waits for a seat-leg that has just been won has lost it."""
+    def _refuse_beaten(self, won: set[Key], gone: set[Part], *, before: int) -> None:
+        """Whoever waits for a seat-leg that has just been won has lost it.
+
+        So has who waits for a part of the way that was found taken, if they asked `before` the database was: for a
+        later request it might have been given up meanwhile.
+        """
         still: deque[_Entry] = deque()
         for entry in self._waiting:
-            beaten = entry.keys & won
+            beaten = {seat for _, seat, _ in entry.keys & won}
+            if entry.arrival <= before:
+                beaten |= {seat for _, seat, _, _ in entry.parts & gone}
             if not beaten:
                 still.append(entry)
             elif not entry.answer.done():
-                entry.answer.set_result(SeatsTaken(sorted({seat for _, seat, _ in beaten})))
+                entry.answer.set_result(SeatsTaken(sorted(beaten)))
         self._waiting = still
 
 

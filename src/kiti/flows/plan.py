@@ -1,6 +1,6 @@
 """Plan a booking: check what a caller asks for against the catalogue, pick seats, price them. Writes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -152,10 +152,20 @@ async def _pick(db: Database, trip: TripDetail, item: Item, from_seq: int, to_se
     taken = {seat.seat for seat in found}
     fares = trip.fares_between(from_seq, to_seq)
     free = [_place(seat) for seat in trip.layout.seats if seat.number not in taken and seat.seat_class in fares]
-    picked = best_seats(free, item.count, item.wishes, choice=choice)
+    picked = None
+    for wishes in _by_price(item.wishes, fares):
+        picked = picked or best_seats(free, item.count, wishes, choice=choice)
     if picked is None:
         raise NotEnoughSeats(item.count, len(free))
     return picked
+
+
+def _by_price(wishes: Wishes, fares: Mapping[str, Fare]) -> list[Wishes]:
+    """The same wishes for each class, the cheapest first, then for any mixture: nobody is sold up unasked."""
+    if wishes.seat_class is not None:
+        return [wishes]
+    cheapest_first = sorted(fares.values(), key=lambda fare: fare.amount)
+    return [*(msgspec.structs.replace(wishes, seat_class=fare.seat_class) for fare in cheapest_first), wishes]
 
 
 def _place(seat: Seat) -> Place:

@@ -34,7 +34,7 @@ def create_web(_settings: Settings) -> AppConfig:
     The error handlers are for addresses that lead nowhere: the composition root asks `is_page` which doorway
     answers.
     """
-    errors: dict[type[Exception], Any] = {
+    errors: dict[int | type[Exception], Any] = {
         KitiError: of_kiti_error,
         HTTPException: of_http_error,
         psycopg.OperationalError: of_lost_database,

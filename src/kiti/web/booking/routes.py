@@ -61,7 +61,7 @@ async def extend(request: Request[Any, Any, Any], house: House, booking_id: UUID
     await holds.extend(house.db, booking=booking_id, minutes=EXTENSION_MINUTES, actor="guest")
     if request.headers.get("hx-request"):
         view = await show.booking(house, booking_id)
-        return page(request, "booking/clock.html", **hold_of(view.booking), is_alone=True)
+        return page(request, "booking/clock.html", **(hold_of(view.booking) | {"is_alone": True}))
     form = await request.form()
     return Redirect(local_path(str(form.get("next", f"/bookings/{booking_id}"))), status_code=303)
 

@@ -141,8 +141,9 @@
       if (gone && input.checked) lost.push(input.value);
       if (gone) input.checked = false;
       input.disabled = gone;
-      const state = $("em", input.parentElement);
-      if (state) state.textContent = gone ? words.taken : words.free;
+      const said = input.getAttribute("aria-label") || "";
+      const [was, is] = gone ? [words.free, words.taken] : [words.taken, words.free];
+      input.setAttribute("aria-label", said.replace(`, ${was},`, `, ${is},`));
     }
     const focused = document.activeElement?.matches(".seating table input") ? document.activeElement : null;
     if ($("table", form)) oneTabStop(form, focused);
