@@ -33,11 +33,11 @@ def whole_sale(stage: Stage, options: Options) -> list[Finding]:
         arguments = ["-m", "kiti.simulator", "--port", str(gateway_port), "--webhook-url", server.url + WEBHOOK]
         with stage.program("simulator", arguments, port=gateway_port, ready="/_sim/health") as simulator:
             for number in range(1, options.rounds + 1):
-                clear_sales(url)
+                clear_sales(url, server)
                 took = asyncio.run(_sell(server, simulator, options.seconds))
                 rates.append(len(took) / options.seconds)
                 waits.append(median(took) * 1000)
-                clear_sales(url)
+                clear_sales(url, server)
                 alone.append(len(asyncio.run(_sell(server, None, options.seconds))) / options.seconds)
                 say(
                     f"round {number}: {rates[-1]:.1f} sales/s, {waits[-1]:.0f} ms each;"

@@ -27,7 +27,7 @@ def _compare(stage: Stage, name: str, large: Network, options: Options, *, holds
 
         def rate(which: int, seconds: float) -> float:
             server, network = [(small_server, SMALL), (large_server, large)][which]
-            clear_sales(urls[which])
+            clear_sales(urls[which], small_server, large_server)
             if holds:
                 _standing_holds(urls[which], 100_000 if which else 10_000)
             way = [SMALL.trips, 0, network.departures, network.routes, network.stops, LEGS]

@@ -61,7 +61,7 @@ def wrk_as(kind: type[L], url: str, script: str, arguments: Sequence[object], *,
         program,
         f"-t{min(THREADS, connections)}",
         f"-c{connections}",
-        f"-d{seconds:g}s",
+        f"-d{max(1, round(seconds))}s",  # it takes whole seconds only
         "--timeout=20s",
         "-s",
         str(HERE / "lua" / script),
@@ -82,7 +82,7 @@ def pgbench(url: str, script: str, *, seconds: float, clients: int = PGBENCH_CLI
     path = HERE / "sql" / script
     command = [
         *(str(program), "--no-vacuum", "--protocol=prepared", f"--client={clients}", f"--jobs={THREADS}"),
-        *(f"--time={seconds:g}", f"--file={path}", url),
+        *(f"--time={max(1, round(seconds))}", f"--file={path}", url),
     ]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 60)
     done = re.search(r"number of transactions actually processed: (\d+)", ended.stdout)

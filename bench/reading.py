@@ -36,7 +36,7 @@ def availability(stage: Stage, options: Options) -> list[Finding]:
         warm(server, url)
 
         def reads(paths: Path, etag: str | None = None) -> float:
-            clear_sales(url)
+            clear_sales(url, server)
             with _buying(server, options.seconds):
                 arguments = [paths] if etag is None else [paths, etag]
                 load = wrk(server.url, "get.lua", arguments, seconds=options.seconds, connections=READERS)

@@ -31,12 +31,12 @@ def against_pgbench(stage: Stage, options: Options) -> list[Finding]:
         warm(server, url)
 
         def ours() -> float:
-            clear_sales(url)
+            clear_sales(url, server)
             loads.append(reserve(server, options))
             return loads[-1].per_second
 
         def baseline() -> float:
-            clear_sales(url)
+            clear_sales(url, server)
             run(url, "ALTER SEQUENCE bench_number RESTART")
             return pgbench(url, "reserve.pgbench", seconds=options.seconds).per_second
 
@@ -82,14 +82,14 @@ def when_idle(stage: Stage, options: Options) -> list[Finding]:
         warm(server, url)
 
         def ours() -> float:
-            clear_sales(url)
-            wrk(server.url, "reserve.lua", [IDLE_TRIPS, 0], seconds=0.5, connections=1)  # its trips into the catalogue
-            clear_sales(url)
+            clear_sales(url, server)
+            wrk(server.url, "reserve.lua", [IDLE_TRIPS, 0], seconds=1, connections=1)  # its trips into the catalogue
+            clear_sales(url, server)
             seconds = min(options.seconds, 3.0)
             return float(wrk(server.url, "reserve.lua", [IDLE_TRIPS, 0], seconds=seconds, connections=1).p50_us)
 
         def baseline() -> float:
-            clear_sales(url)
+            clear_sales(url, server)
             return _bare_transaction_us(connection, min(options.seconds, 3.0))
 
         compared = alternate("idle reserve against a bare transaction", options, ours, baseline, unit=" µs")
@@ -107,14 +107,14 @@ def reserve(server: Server, options: Options, *, network: Network = NETWORK) -> 
 def warm(server: Server, url: str) -> None:
     """Statements are prepared and the catalogue is read before the first round counts."""
     wrk(server.url, "reserve.lua", [NETWORK.trips, 0], seconds=2)
-    clear_sales(url)
+    clear_sales(url, server)
 
 
 def _compare(
     url: str, server: Server, other: Server, options: Options, title: str, *, redis_url: str | None = None
 ) -> float:
     def cleared() -> None:
-        clear_sales(url)
+        clear_sales(url, server, other)
         clear_sales(url, tables=BASELINE_TABLES)
         run(
             url,

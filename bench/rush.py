@@ -41,7 +41,7 @@ def hot_trip(stage: Stage, options: Options) -> list[Finding]:
     exact = True
     with stage.kiti(url) as server:
         for number in range(1, options.rounds + 1):
-            clear_sales(url)
+            clear_sales(url, server)
             load = wrk_as(HotLoad, server.url, "hot.lua", [NETWORK.rows], seconds=options.seconds, connections=buyers)
             rates.append(load.taken * 1e6 / load.duration_us)
             broken += load.broken + load.errors + load.other
@@ -70,9 +70,9 @@ def sweep(stage: Stage, options: Options) -> list[Finding]:
     rates, quiet, worst = [], [], []
     with stage.kiti(url) as server:
         for number in range(1, options.rounds + 1):
-            clear_sales(url)
+            clear_sales(url, server)
             quiet.append(_slowest_ms(server, until=_after(2.0)))
-            clear_sales(url)
+            clear_sales(url, server)
             _lapsed_holds(url)
             rate, slowest = _sweep_once(server)
             rates.append(rate)

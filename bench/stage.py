@@ -27,6 +27,7 @@ START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 15.0
 IDLE_TIMEOUT_SECONDS = 30.0
 QUIET_LOOKS = 8
+SETTLE_SECONDS = 0.5
 SALES_TABLES = "booking, booking_reference, booking_seat, seat_claim, audit_event, payment, charge, refund, ticket"
 
 
@@ -84,6 +85,17 @@ class Server:
         """User and system time that it has taken so far."""
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
+
+    def settle(self) -> None:
+        """Wait until it has nothing to do: a load generator leaves without waiting for its last answers."""
+        deadline = time.monotonic() + IDLE_TIMEOUT_SECONDS
+        while True:
+            before = self.cpu_seconds
+            time.sleep(SETTLE_SECONDS)
+            if self.cpu_seconds - before < SETTLE_SECONDS / 10:
+                return
+            if time.monotonic() > deadline:
+                raise BenchFailed("A server did not become idle after a round.")
 
 
 class Stage:
@@ -192,8 +204,10 @@ def value(url: str, statement: str, parameters: Sequence[Any] | None = None) -> 
     return row[0]
 
 
-def clear_sales(url: str, *, tables: str = SALES_TABLES) -> None:
-    """Nothing sold, and nothing left to write out: each round begins alike."""
+def clear_sales(url: str, *servers: Server, tables: str = SALES_TABLES) -> None:
+    """Nothing sold, nothing asked of these servers, and nothing left to write out: each round begins alike."""
+    for server in servers:
+        server.settle()
     _wait_until_idle(url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(tables)))

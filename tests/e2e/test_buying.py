@@ -108,7 +108,7 @@ async def test_the_waiting_page_survives_being_closed_and_leads_to_the_ticket(
     await amina.choose("10A")
     await amina.go_on()
     await amina.introduce("Amina Nakato")
-    await house.sim.config(pay_late_seconds=6)
+    await house.sim.config(pay_late_seconds=4)
     await amina.pay("Pay late")
     await amina.sees("Waiting for your payment")
     address = amina.page.url

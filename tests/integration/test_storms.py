@@ -109,6 +109,26 @@ async def test_buyers_who_let_the_system_choose_fill_the_bus_to_the_last_seat(ho
     assert len(await owners(house, trip)) == SEATS * 2
 
 
+@pytest.mark.parametrize("count", [1, 2])
+async def test_nobody_is_sent_away_while_seats_are_free_however_many_choose_at_the_same_instant(
+    house: RunningHouse, count: int
+) -> None:
+    """Without HTTP in between, so that all of them have looked before the first has bought."""
+    from kiti.app import open_house
+    from kiti.core.settings import load
+    from kiti.flows.plan import Item, Reservation, SeatsTaken
+    from kiti.flows.reserve import reserve
+
+    trip = house.network.bus()
+    wanted = Reservation(items=(Item(trip=trip, count=count),))
+    async with open_house(load(house.environment)) as opened:
+        answers = await asyncio.gather(*(reserve(opened, wanted) for _ in range(BUYERS)), return_exceptions=True)
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert {type(error) for error in errors if not isinstance(error, SeatsTaken)} == set()
+    assert len(await owners(house, trip)) == SEATS * 2
+    assert BUYERS - len(errors) == SEATS // count
+
+
 async def test_overlapping_groups_get_all_their_seats_or_none(house: RunningHouse) -> None:
     trip = house.network.bus()
     seats = house.network.bus_line.seats

@@ -133,7 +133,6 @@ def wants_of(lines: Sequence[BookedSeat]) -> list[Want]:
 async def _expire_batch(tx: Transaction) -> int:
     ids = await bookings.expire_due(tx, limit=SWEEP_BATCH)
     if ids:
-        lines = await booking_reads.seats_of(tx, bookings=ids)
-        await seats.release(tx, wants=wants_of(lines))
+        await seats.release_bookings(tx, bookings=ids)
         await audit.record(tx, events=[Event(subject=id_, actor="sweeper", action="booking.expired") for id_ in ids])
     return len(ids)

@@ -83,6 +83,11 @@ async def unblock(tx: Transaction, *, trip: UUID, block: UUID) -> int:
     return await tx.execute(sql.release_owner, trip=trip, owner=block)
 
 
+async def release_bookings(tx: Transaction, *, bookings: Sequence[UUID]) -> int:
+    """Give up every seat-leg that these bookings still have; how many they had."""
+    return await tx.execute(sql.release_bookings, bookings=list(bookings))
+
+
 async def _claim(tx: Transaction, *, wants: Sequence[Want], ttls: Sequence[int | None]) -> dict[UUID, Claimed | Lost]:
     keys: list[_Key] = [(want.trip, want.seat, leg) for want in wants for leg in want.legs]
     assert len(set(keys)) == len(keys), "a seat-leg is wanted twice in one statement"

@@ -48,6 +48,26 @@ WHERE
     AND seat_claim.leg = key.leg
     AND seat_claim.owner_id = key.owner_id;
 
+-- Give up whatever these bookings still have, in key order as everywhere; the keys never leave the database.
+-- release_bookings :execute
+DELETE FROM seat_claim
+USING (
+    SELECT
+        booking_seat.trip_id,
+        booking_seat.seat,
+        leg.number AS leg,
+        booking_seat.booking_id
+    FROM booking_seat
+    CROSS JOIN LATERAL generate_series(booking_seat.from_seq, booking_seat.to_seq - 1) AS leg (number)
+    WHERE booking_seat.booking_id = any(%(bookings)s::uuid[])
+    ORDER BY booking_seat.trip_id, booking_seat.seat, leg.number
+) AS key
+WHERE
+    seat_claim.trip_id = key.trip_id
+    AND seat_claim.seat = key.seat
+    AND seat_claim.leg = key.leg
+    AND seat_claim.owner_id = key.booking_id;
+
 -- The seats that are not free somewhere between two stops; one index range scan of the trip's claims.
 -- taken :many
 SELECT

@@ -100,7 +100,8 @@ async def wait(request: Request[Any, Any, Any], house: House, payment_id: UUID) 
 @post("/pay/{payment_id:uuid}", status_code=303)
 async def look_now(house: House, payment_id: UUID) -> Redirect:
     """Ask the gateway right now."""
-    await settle_payment(house, payment_id)
+    if (await show.payment(house, payment_id)).payment.is_open:
+        await settle_payment(house, payment_id)
     return Redirect(f"/pay/{payment_id}", status_code=303)
 
 
