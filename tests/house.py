@@ -350,9 +350,12 @@ class RunningHouse:
         found: JsonObject = answer.json()
         return found
 
-    async def poll(self) -> JsonObject:
-        """Make every open question to the gateway due, and ask."""
-        await self.box.rows("UPDATE payment SET poll_after = kiti_now() WHERE poll_after IS NOT NULL")
+    async def poll(self, *payments: JsonObject) -> JsonObject:
+        """Make the open questions about these payments to the gateway due, and ask."""
+        await self.box.rows(
+            "UPDATE payment SET poll_after = kiti_now() WHERE poll_after IS NOT NULL AND id = ANY(%s)",
+            [payment["paymentId"] for payment in payments],
+        )
         return await self.job("poll-payments")
 
     async def follow_refunds(self) -> JsonObject:

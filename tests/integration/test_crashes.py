@@ -164,7 +164,7 @@ async def converge(house: RunningHouse, *buyers: Buyer) -> None:
     paid = [len((await house.sim.state(buyer.payment))["transactions"]) for buyer in buyers]
 
     async def ends() -> list[tuple[str, int, list[str]]]:
-        await house.poll()
+        await house.poll(*(buyer.payment for buyer in buyers if buyer.payment is not None))
         await house.follow_refunds()
         return [
             (

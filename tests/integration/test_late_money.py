@@ -143,7 +143,7 @@ async def test_a_page_that_nobody_paid_on_expires_and_may_still_be_paid_late(hou
     await house.box.rows(
         "UPDATE payment SET expires_at = kiti_now() - interval '1 second' WHERE id = %s", payment["paymentId"]
     )
-    await house.poll()
+    await house.poll(payment)
     assert (await house.payment(payment))["status"] == "EXPIRED"
     (link,) = (await house.sim.state(payment))["links"]
     assert link["state"] == "disabled", "the page was left open"
@@ -159,12 +159,12 @@ async def test_a_payment_under_way_keeps_the_hold_up_to_its_cap(house: RunningHo
     soon = "UPDATE {} SET {} = kiti_now() + interval '30 seconds' WHERE {} = %s"
     await house.box.rows(soon.format("booking", "hold_expires_at", "id"), booking["bookingId"])
     await house.box.rows(soon.format("seat_claim", "expires_at", "owner_id"), booking["bookingId"])
-    await house.poll()
+    await house.poll(payment)
     left = "SELECT min(expires_at) - kiti_now() > interval '4 minutes' FROM seat_claim WHERE owner_id = %s"
     assert await house.box.value(left, booking["bookingId"])
     capped = "UPDATE booking SET hold_cap_at = hold_expires_at WHERE id = %s RETURNING hold_expires_at"
     before = await house.box.value(capped, booking["bookingId"])
-    await house.poll()
+    await house.poll(payment)
     assert await house.box.value("SELECT hold_expires_at FROM booking WHERE id = %s", booking["bookingId"]) == before
 
 
@@ -331,10 +331,10 @@ async def test_reloading_the_payment_page_does_not_use_up_the_polls(house: Runni
     """Webhooks and browsers may ask as often as they like; the poller still finds the money later."""
     booking = await house.reserve(house.network.bus(), ["1A"])
     payment = await house.initiate(booking)
-    for _ in range(30):
-        await house.poll()
+    for _ in range(20):
+        await house.poll(payment)
     await house.sim.pay(payment, "say-nothing")
-    await house.poll()
+    await house.poll(payment)
     assert (await house.booking(booking))["status"] == "CONFIRMED"
 
 
@@ -345,7 +345,7 @@ async def test_a_payment_that_the_gateway_never_explains_ends_before_a_person(ho
     await house.box.rows(
         "UPDATE payment SET created_at = created_at - interval '4 days' WHERE id = %s", payment["paymentId"]
     )
-    await house.poll()
+    await house.poll(payment)
     found = await house.payment(payment)
     assert found["status"] == "REVIEW"
     assert "dashboard" in found["failureReason"]

@@ -178,7 +178,7 @@ async def test_a_webhook_that_says_successful_where_the_gateway_does_not_confirm
     await house.sim.api_fault(match="GET /v3/transactions*", lie=lie)
     await house.sim.pay(payment)
     await _processed(house, payment)
-    await house.poll()
+    await house.poll(payment)
     found = await house.booking(booking)
     assert found["status"] in {"HELD", "AWAITING_PAYMENT"}
     assert await house.tickets(booking) == []
@@ -186,7 +186,7 @@ async def test_a_webhook_that_says_successful_where_the_gateway_does_not_confirm
     assert await house.ledger(booking) == {}
     # Once the gateway tells the truth, its money finds the booking, whatever was said before.
     await house.sim.behave()
-    await house.poll()
+    await house.poll(payment)
     await assert_sold_once(house, booking)
 
 
@@ -256,7 +256,7 @@ async def test_a_webhook_that_names_another_payment_gives_it_nothing(house: Runn
     await _processed(house, my_payment)
     assert (await house.booking(mine))["status"] == "AWAITING_PAYMENT"
     assert await house.charges(mine) == []
-    await house.poll()
+    await house.poll(my_payment, their_payment)
     await assert_sold_once(house, theirs)
     assert (await house.booking(mine))["status"] == "AWAITING_PAYMENT"
 
@@ -276,7 +276,7 @@ async def test_a_lost_webhook_and_a_closed_browser_are_found_by_the_poller(house
     booking, payment = await open_payment(house)
     await house.sim.pay(payment, "say-nothing")
     assert (await house.booking(booking))["status"] == "AWAITING_PAYMENT"
-    assert (await house.poll())["failed"] == 0
+    assert (await house.poll(payment))["failed"] == 0
     await assert_sold_once(house, booking)
     due = await house.box.value("SELECT poll_after FROM payment WHERE id = %s", payment["paymentId"])
     assert due is None
@@ -293,7 +293,7 @@ async def test_a_payment_that_was_settled_is_not_asked_about_for_ever(house: Run
     await deliver(house, charge_event(payment["paymentId"], int(transaction)) | {"copy": 2})
     await house.queue_is_empty()
     await house.sim.behave()
-    await house.poll()
+    await house.poll(payment)
     due = await house.box.value("SELECT poll_after FROM payment WHERE id = %s", payment["paymentId"])
     assert due is None
     await assert_sold_once(house, booking)

@@ -209,6 +209,9 @@ def _seat_passengers(lines: list[NewSeat], passengers: Sequence[Passenger]) -> l
     for passenger in passengers:
         if passenger.seat and passenger.seat not in numbers:
             raise InvalidInput("passengers", f"{passenger.name} is to sit on {passenger.seat}, which is not reserved.")
+    chosen_seats = [passenger.seat for passenger in passengers if passenger.seat]
+    if len(set(chosen_seats)) != len(chosen_seats):
+        raise InvalidInput("passengers", "Two passengers are to sit on the same seat.")
     if len(passengers) > max(len(of_trip) for of_trip in by_trip.values()):
         raise InvalidInput("passengers", "There are more passengers than seats.")
     named: list[NewSeat] = []

@@ -48,25 +48,27 @@ WHERE
     AND seat_claim.leg = key.leg
     AND seat_claim.owner_id = key.owner_id;
 
--- Give up whatever these bookings still have, in key order as everywhere; the keys never leave the database.
+-- Give up whatever these bookings still have, in key order as everywhere; the keys never leave the database. A range of
+-- legs rather than a row for each: the planner knows how many seats a booking has, but not how long a series is.
 -- release_bookings :execute
 DELETE FROM seat_claim
 USING (
     SELECT
-        booking_seat.trip_id,
-        booking_seat.seat,
-        leg.number AS leg,
-        booking_seat.booking_id
+        trip_id,
+        seat,
+        from_seq,
+        to_seq,
+        booking_id
     FROM booking_seat
-    CROSS JOIN LATERAL generate_series(booking_seat.from_seq, booking_seat.to_seq - 1) AS leg (number)
-    WHERE booking_seat.booking_id = any(%(bookings)s::uuid[])
-    ORDER BY booking_seat.trip_id, booking_seat.seat, leg.number
-) AS key
+    WHERE booking_id = any(%(bookings)s::uuid[])
+    ORDER BY trip_id, seat
+) AS line
 WHERE
-    seat_claim.trip_id = key.trip_id
-    AND seat_claim.seat = key.seat
-    AND seat_claim.leg = key.leg
-    AND seat_claim.owner_id = key.booking_id;
+    seat_claim.trip_id = line.trip_id
+    AND seat_claim.seat = line.seat
+    AND seat_claim.leg >= line.from_seq
+    AND seat_claim.leg < line.to_seq
+    AND seat_claim.owner_id = line.booking_id;
 
 -- The seats that are not free somewhere between two stops; one index range scan of the trip's claims.
 -- taken :many

@@ -58,6 +58,10 @@ class Words:
         """Tue 24 Nov; `form` is a CLDR pattern."""
         return format_date(moment, form, locale=self.locale)
 
+    def weekday(self, day: date) -> str:
+        """Tue; Swahili's names of days are long, and CLDR does not shorten them."""
+        return self.gettext(WEEKDAYS[day.weekday()])
+
     def duration(self, minutes: int) -> str:
         """9 h 55 min."""
         hours, rest = divmod(minutes, MINUTES_PER_HOUR)
@@ -76,6 +80,7 @@ class Words:
         return self.gettext(VEHICLES[name]) if name in VEHICLES else name
 
 
+WEEKDAYS = (marked("Mon"), marked("Tue"), marked("Wed"), marked("Thu"), marked("Fri"), marked("Sat"), marked("Sun"))
 CLASSES = {"STANDARD": marked("Standard"), "VIP": marked("VIP")}
 VEHICLES = {
     "Coach": marked("Coach"),
