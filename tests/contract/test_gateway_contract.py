@@ -165,7 +165,7 @@ async def test_a_decline_a_late_payment_and_a_captured_second_try(gateway: Gatew
     await gateway.open_checkout(request)
     simulator.pay(request.reference, "decline")
     assert isinstance(await gateway.lookup(request.reference), Declined)
-    simulator.pay(request.reference, "pay-late", delay_seconds=60)
+    simulator.pay(request.reference, "pay-late", delay_seconds=60, force=True)
     assert isinstance(await gateway.lookup(request.reference), Pending)
     [transaction] = simulator.pay(request.reference, "pay", force=True)
     truth = await gateway.lookup(request.reference)

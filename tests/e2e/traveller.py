@@ -58,16 +58,6 @@ class Traveller:
             await self.page.click("summary")
         await self.page.get_by_role("button", name=button).click()
 
-    async def buy(self, trip: UUID, *seats: str) -> str:
-        """Everything, from the seat map to the ticket; the booking's reference."""
-        await self.open_map(trip)
-        await self.choose(*seats)
-        await self.go_on()
-        await self.introduce(*[f"Traveller {seat}" for seat in seats])
-        await self.pay()
-        await self.page.wait_for_url("**/ticket")
-        return (await self.page.locator(".stub .code").first.inner_text()).partition("-")[0]
-
     async def sees(self, text: str) -> None:
         """The page has this text, visibly, soon."""
         await expect(self.page.get_by_text(text).first).to_be_visible()

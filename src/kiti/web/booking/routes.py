@@ -11,7 +11,7 @@ from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import Booking
 from kiti.core import text
 from kiti.core.errors import InvalidInput, NotFound
-from kiti.core.ids import REFERENCE_LENGTH
+from kiti.core.ids import REFERENCE_ALPHABET, REFERENCE_LENGTH
 from kiti.core.money import Money
 from kiti.flows import holds, show
 from kiti.flows.house import House
@@ -114,7 +114,7 @@ async def find(request: Request[Any, Any, Any], house: House) -> Response[Any]:
     errors: dict[str, str] = {}
     wanted = "".join(reference.upper().split()).partition("-")[0]
     numbers = _numbers(phone)
-    if len(wanted) != REFERENCE_LENGTH:
+    if len(wanted) != REFERENCE_LENGTH or not set(wanted) <= set(REFERENCE_ALPHABET):
         errors["reference"] = words.gettext("A reference has %(length)s letters and digits.", length=REFERENCE_LENGTH)
     if not numbers:
         errors["phone"] = words.gettext("This is no phone number. Write it with the country code: +256 772 123456.")
