@@ -8,12 +8,7 @@ from litestar.params import QueryParameter
 
 from kiti.api import wire
 from kiti.api.access import check_booking
-from kiti.audit import actions as audit
-from kiti.audit.model import Event
-from kiti.bookings import actions as bookings
-from kiti.bookings import reads as booking_reads
-from kiti.bookings.actions import WrongState
-from kiti.bookings.model import BookedSeat, Contact
+from kiti.bookings.model import Contact
 from kiti.core import text
 from kiti.core.errors import InvalidInput
 from kiti.core.money import Money
@@ -22,6 +17,7 @@ from kiti.flows import holds, show
 from kiti.flows.house import House
 from kiti.flows.plan import Item, Passenger, Reservation
 from kiti.flows.reserve import reserve
+from kiti.flows.travellers import Named, name_travellers
 from kiti.network.model import TripDetail
 from kiti.seats.model import Wishes
 
@@ -109,24 +105,21 @@ class Bookings(Controller):
     ) -> wire.BookingShape:
         """Names for seats, and whom to reach. Before the tickets are made."""
         check_booking(request, booking_id, house.settings)
-        await name_passengers(house, booking_id, data)
+        await name_travellers(
+            house.db,
+            booking=booking_id,
+            named=[
+                Named(
+                    seat=passenger.seat_number.upper(),
+                    name=text.clean(passenger.name, field="passengers"),
+                    trip=passenger.trip_id,
+                )
+                for passenger in data.passengers
+            ],
+            contact=None if data.contact is None else contact_of(data.contact),
+            actor="guest",
+        )
         return _booking(await show.booking(house, booking_id))
-
-
-async def name_passengers(house: House, booking_id: UUID, data: wire.PassengersBody) -> None:
-    """Put names to seats and, if given, a contact to the booking; all or nothing."""
-    async with house.db.transaction() as tx:
-        booking = await bookings.lock(tx, booking=booking_id)
-        if booking.state not in {"held", "awaiting_payment"}:
-            raise WrongState(f"A booking that is {booking.standing} keeps its passengers' names.")
-        lines = await booking_reads.seats_of(tx, bookings=[booking_id])
-        for named in data.passengers:
-            name = text.clean(named.name, field="passengers")
-            line = _line_of(lines, named)
-            await bookings.name_passenger(tx, booking=booking_id, trip=line.trip_id, seat=line.seat, name=name)
-        if data.contact is not None:
-            await bookings.set_contact(tx, booking=booking_id, contact=contact_of(data.contact))
-        await audit.record(tx, events=[Event(subject=booking_id, actor="guest", action="booking.passengers")])
 
 
 def contact_of(body: wire.ContactBody) -> Contact:
@@ -136,18 +129,6 @@ def contact_of(body: wire.ContactBody) -> Contact:
         email=text.email(body.email, field="contact.email"),
         phone=text.phone(body.phone, field="contact.phone"),
     )
-
-
-def _line_of(lines: list[BookedSeat], named: wire.PassengerNameBody) -> BookedSeat:
-    fitting = [
-        line
-        for line in lines
-        if line.seat == named.seat_number and (named.trip_id is None or line.trip_id == named.trip_id)
-    ]
-    if len(fitting) != 1:
-        problem = "is on several trips: say which by tripId" if fitting else "is not in this booking"
-        raise InvalidInput("passengers", f"Seat {named.seat_number} {problem}.")
-    return fitting[0]
 
 
 def _reservation(data: wire.ReserveBody) -> Reservation:

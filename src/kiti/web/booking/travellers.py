@@ -6,16 +6,12 @@ import msgspec
 from babel.core import get_global
 from litestar.datastructures import FormMultiDict
 
-from kiti.audit import actions as audit
-from kiti.audit.model import Event
-from kiti.bookings import actions as bookings
-from kiti.bookings.actions import WrongState
 from kiti.bookings.model import BookedSeat, Contact
 from kiti.core import text
 from kiti.core.errors import InvalidInput
-from kiti.flows.holds import HoldLapsed
 from kiti.flows.house import House
 from kiti.flows.show import BookingView
+from kiti.flows.travellers import Named, name_travellers
 from kiti.web.page.language import Words
 
 TYPED_LENGTH = 300
@@ -84,21 +80,11 @@ def checked(found: Typed, *, region: str | None, words: Words) -> tuple[Typed, d
 
 async def write_down(house: House, view: BookingView, clean: Typed) -> None:
     """Put the names to the seats and the contact to the booking; raises HoldLapsed, WrongState."""
-    async with house.db.transaction() as tx:
-        booking = await bookings.lock(tx, booking=view.booking.id)
-        if booking.is_lapsed:
-            raise HoldLapsed("The hold is over.")
-        if not booking.is_holding:
-            raise WrongState(f"A booking that is {booking.standing} keeps its travellers' names.")
-        for line in view.lines:
-            await bookings.name_passenger(
-                tx, booking=booking.id, trip=line.trip_id, seat=line.seat, name=clean.names[field_of(line, view.lines)]
-            )
-        name = booking.contact_name or next(iter(clean.names.values()))
-        await bookings.set_contact(
-            tx, booking=booking.id, contact=Contact(name=name, email=clean.email, phone=clean.phone)
-        )
-        await audit.record(tx, events=[Event(subject=booking.id, actor="guest", action="booking.passengers")])
+    names = [
+        Named(seat=line.seat, name=clean.names[field_of(line, view.lines)], trip=line.trip_id) for line in view.lines
+    ]
+    contact = Contact(name=view.booking.contact_name or names[0].name, email=clean.email, phone=clean.phone)
+    await name_travellers(house.db, booking=view.booking.id, named=names, contact=contact, actor="guest")
 
 
 def region_of(view: BookingView) -> str | None:
