@@ -1,15 +1,13 @@
 """A ticket is bought, lost, found again; with JavaScript and without."""
 
-import asyncio
 import re
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import Page, expect
 from tests.e2e.conftest import Arrive
-from tests.house import RunningHouse
+from tests.house import RunningHouse, until
 
 pytestmark = pytest.mark.browser
 
@@ -185,26 +183,23 @@ async def test_a_ticket_opens_without_a_connection(arrive: Arrive, house: Runnin
     amina = await arrive()
     await amina.page.goto(f"/bookings/{booking['bookingId']}?token={booking['holdToken']}")
     await amina.page.click("text=Open the ticket")
-    await amina.page.wait_for_function(
-        "async () => navigator.serviceWorker.controller && location.pathname.endsWith('/ticket')"
-        " && (await (await caches.open('kiti-tickets')).match(location.href, { ignoreVary: true }))"
-        " && (await (await caches.open('kiti-tickets')).keys()).length >= 5"
-    )
+    await until_kept(amina.page)
     await amina.page.context.set_offline(True)
-    await reload_patiently(amina.page)
+    await amina.page.reload()
     await expect(amina.page.locator(".stub .code")).to_have_text(f"{booking['reference']}-4D")
 
 
-async def reload_patiently(page: Page) -> None:
-    """On a busy machine Chromium may give up waiting for a service worker to start; a person would tap again."""
-    for _ in range(5):
-        try:
-            await page.reload()
-        except PlaywrightError:
-            await asyncio.sleep(1)
-        else:
-            return
-    pytest.fail("the ticket did not open without a connection")
+KEPT = """async () => {
+  const cache = await caches.open("kiti-tickets");
+  const page = await cache.match(location.href, { ignoreVary: true });
+  return Boolean(navigator.serviceWorker.controller && page) && (await cache.keys()).length >= 5;
+}"""
+
+
+async def until_kept(page: Page) -> None:
+    """Wait until the ticket's page and what it needs are kept; `wait_for_function` would not await the answer."""
+    await page.wait_for_url(re.compile("/ticket$"))
+    await until(lambda: page.evaluate(KEPT), bool)
 
 
 async def let_pass(house: RunningHouse, trip: UUID, *, minutes: int, seconds: int = 0) -> None:
