@@ -133,7 +133,7 @@ async def test_metrics_are_in_the_text_format(house: RunningHouse) -> None:
 async def test_without_its_database_the_house_lives_but_is_not_ready_and_comes_back(own_house: RunningHouse) -> None:
     house = own_house
     name = await house.box.value("SELECT current_database()")
-    elsewhere = house.database_url.replace(f"/{name}?", "/postgres?")
+    elsewhere = house.database_url.replace(f"/{name}", "/postgres")
     async with await psycopg.AsyncConnection.connect(elsewhere, autocommit=True) as connection:
         await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
