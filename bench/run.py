@@ -10,6 +10,7 @@ are printed for context only. The table at the end is that of docs/performance.m
 import argparse
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,8 @@ SCENARIOS: dict[str, Callable[[Stage, Options], list[Finding]]] = {
 def main() -> int:
     """Exit code 1 where a scenario could not be run; missing a target is a finding, not a failure."""
     names, options = _arguments()
+    # Whoever ends the run ends what it has started as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     say(f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}")
     findings: list[Finding] = []
     failed = False
