@@ -48,7 +48,7 @@ def against_pgbench(stage: Stage, options: Options) -> list[Finding]:
         at_least("reserve over HTTP ÷ pgbench single reservations", compared.ratio, 2.0),
         at_most("p99 of reserve at 128 connections", p99, 60, unit="ms"),
         at_most("p99 ÷ median of reserve at 128 connections", p99 / p50, 3.0),
-        at_most("resident memory of a server process under load", memory, 150, unit="MB"),
+        at_most("resident memory of a server process, 128 connections", memory, 150, unit="MB"),
         noted("reservations over HTTP (context)", median(compared.ours), unit="/s"),
         noted("pgbench single reservations (context)", median(compared.baseline), unit="/s"),
     ]

@@ -52,6 +52,7 @@ def hot_trip(stage: Stage, options: Options) -> list[Finding]:
                 f" {rates[-1]:,.0f} refusals/s, {load.broken} of 5xx, {load.errors} without an answer",
                 depth=1,
             )
+        memory = server.peak_mb
     return [
         Finding(
             what=f"hot trip, {buyers:,} buyers: exactly the seats there are",
@@ -61,6 +62,7 @@ def hot_trip(stage: Stage, options: Options) -> list[Finding]:
         ),
         at_least("hot trip: refusals", median(rates), 5000, unit="/s"),
         at_most("hot trip: answers of 5xx, other, or none", broken, 0),
+        at_most(f"resident memory of a server process, {buyers:,} connections", memory, 150, unit="MB"),
     ]
 
 
