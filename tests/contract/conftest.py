@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.contract.gateways import ADAPTERS, Simulator, free_port
+from tests.contract.gateways import ADAPTERS, Simulator
+from tests.simulated import free_port
 
 from kiti.gateways.gateway import Gateway
 

@@ -1,6 +1,5 @@
 """What the contract is run against: each adapter, and the simulator's control API."""
 
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
@@ -83,9 +82,3 @@ def a_checkout(**changes: Any) -> CheckoutRequest:
         "description": "Kampala to Mbarara",
     }
     return CheckoutRequest(**{**asked, **changes})
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tests.box import Box
-from tests.contract.gateways import Simulator, a_checkout, flutterwave, free_port, new_reference
+from tests.contract.gateways import Simulator, a_checkout, flutterwave, new_reference
+from tests.simulated import free_port
 
 from kiti.core.money import Money
 from kiti.gateways.gateway import (

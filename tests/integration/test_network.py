@@ -10,6 +10,7 @@ from tests.box import Box
 
 from kiti.core.errors import InvalidInput, NotFound
 from kiti.core.money import UnknownCurrency
+from kiti.flows.catalogue import Catalogue
 from kiti.network import actions, reads
 from kiti.network.model import (
     Fare,
@@ -294,8 +295,7 @@ async def test_the_days_around_tell_how_many_trips_they_have(box: Box) -> None:
 
 async def test_a_trip_tells_all_that_a_booking_needs(box: Box) -> None:
     line = await Line(20).build(box)
-    async with box.db.reader() as reader:
-        detail = await reads.trip_detail(reader, trip=line.trip())
+    detail = await Catalogue(box.db).trip(line.trip())
     assert detail.trip.operator_name == "Pearl"
     assert (detail.trip.state, detail.trip.service_date) == ("scheduled", DAY)
     assert [(at.seq, at.code, at.timezone) for at in detail.stops] == [
@@ -317,9 +317,9 @@ async def test_a_trip_tells_all_that_a_booking_needs(box: Box) -> None:
 
 
 async def test_an_unknown_trip_is_not_found(box: Box) -> None:
+    with pytest.raises(reads.TripNotFound):
+        await Catalogue(box.db).trip(UNKNOWN)
     async with box.db.reader() as reader:
-        with pytest.raises(reads.TripNotFound):
-            await reads.trip_detail(reader, trip=UNKNOWN)
         with pytest.raises(NotFound):
             await reads.layout(reader, layout=UNKNOWN)
 
@@ -360,8 +360,7 @@ async def test_setting_fares_replaces_all_of_them(box: Box) -> None:
     async with box.db.transaction() as tx:
         only = Fare(from_seq=0, to_seq=2, seat_class="STANDARD", amount=61_000, currency="UGX")
         await actions.set_fares(tx, route=line.route.id, fares=[only])
-    async with box.db.reader() as reader:
-        assert (await reads.trip_detail(reader, trip=line.trip())).fares == (only,)
+    assert (await Catalogue(box.db).trip(line.trip())).fares == (only,)
     async with box.db.transaction() as tx:
         await actions.set_fares(tx, route=line.route.id, fares=[])
     assert (await find(box, line.kampala, line.kigali)).trips == ()

@@ -19,8 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from tests.box import Box
-from tests.contract.gateways import free_port
-from tests.simulated import SECRET_KEY, WEBHOOK_HASH, Simulator
+from tests.simulated import SECRET_KEY, WEBHOOK_HASH, Simulator, free_port
 
 from kiti.app import open_house
 from kiti.bookings.actions import WrongState

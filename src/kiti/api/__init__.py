@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
+from kiti import __version__
 from kiti.api.bookings import Bookings, Reservations
 from kiti.api.jobs import Jobs
 from kiti.api.operations import Operations
@@ -20,7 +21,6 @@ from kiti.api.trips import Trips
 from kiti.core.errors import KitiError
 from kiti.flows.house import House
 
-VERSION = "0.1.0"
 BODY_BYTES = 64 * 1024
 
 
@@ -37,7 +37,7 @@ def create_api() -> AppConfig:
         },
         openapi_config=OpenAPIConfig(
             title="Kiti",
-            version=VERSION,
+            version=__version__,
             description="Sells seats on dated departures. Amounts are integers in minor units, times RFC 3339 UTC.",
             path="/schema",
             render_plugins=[],

@@ -21,8 +21,6 @@ from kiti.flows.travellers import Named, name_travellers
 from kiti.network.model import TripDetail
 from kiti.seats.model import Wishes
 
-LANGUAGES = {"en", "fr", "sw"}
-
 
 class Reservations(Controller):
     """`/api/bookings/reserve`."""
@@ -156,7 +154,7 @@ def _reservation(data: wire.ReserveBody) -> Reservation:
             for p in data.passengers
         ),
         contact=contact_of(data.contact),
-        language=data.language if data.language in LANGUAGES else "en",
+        language=data.language if data.language in text.LANGUAGES else "en",
     )
 
 

@@ -11,12 +11,11 @@ import psycopg
 from litestar import Litestar
 from rich.console import Console
 
+from kiti import __version__
 from kiti.cli import demo, doctor, jobs, money, serve
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.flows.house import House
-
-VERSION = "0.1.0"
 
 
 class Composition(msgspec.Struct, frozen=True):
@@ -28,7 +27,7 @@ class Composition(msgspec.Struct, frozen=True):
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="kiti")
+@click.version_option(__version__, prog_name="kiti")
 def kiti() -> None:
     """Kiti sells seats on dated departures of buses, shuttles, ferries and trains."""
 

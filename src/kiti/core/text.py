@@ -9,6 +9,8 @@ import phonenumbers
 from kiti.core.errors import InvalidInput
 
 NAME_LENGTH = 80
+# What we speak with travellers, by ISO 639 code, each in its own name.
+LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
 EMAIL_LENGTH = 254
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")

@@ -52,13 +52,6 @@ class Catalogue:
         # Others may wait for the same answer: who goes away must not take it from them.
         return await asyncio.shield(answer)
 
-    def forget(self, trip: UUID) -> None:
-        """Read the trip anew next time: it was changed here."""
-        kept = self._trips.get(trip)
-        if kept is not None:
-            self._trips.drop(trip)
-            self._fares.drop(kept.trip.route_id)
-
     async def _read_asked(self) -> None:
         """Read batch after batch until nobody waits."""
         try:
@@ -128,6 +121,3 @@ class _Kept(Generic[T]):
         while len(self._things) > self._size:
             self._things.popitem(last=False)
         return thing
-
-    def drop(self, key: UUID) -> None:
-        self._things.pop(key, None)

@@ -20,12 +20,11 @@ from kiti.bookings.model import Booking, Contact
 from kiti.core.errors import InvalidInput, KitiError
 from kiti.core.money import Money
 from kiti.db import Transaction
-from kiti.flows.holds import HoldLapsed, hold_until
+from kiti.flows.holds import HoldLapsed, can_board, hold_until
 from kiti.flows.house import House
 from kiti.flows.plan import TripNotOnSale
 from kiti.flows.settle import fail_attempt, settle_payment
 from kiti.gateways.gateway import CheckoutOpened, CheckoutRequest, Gateway, Method, Rejected, Unknown
-from kiti.network import reads as network
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Payment
@@ -121,7 +120,9 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
     _check_due(due, intent)
     if booking.currency not in gateway.capabilities.currencies:
         raise InvalidInput("gateway", f"{gateway.name} does not take {booking.currency}.")
-    await _check_running(tx, booking)
+    lines = await booking_reads.seats_of(tx, bookings=[booking.id])
+    if not await can_board(tx, booking=booking, lines=lines):
+        raise TripNotOnSale("This trip has left or was cancelled. Search for another one.")
     if intent.contact != Contact():
         booking = await _merge_contact(tx, booking, intent.contact)
     until = min(
@@ -162,14 +163,6 @@ def _check_holding(booking: Booking) -> None:
         raise HoldLapsed("The hold is over. Search again: the seats may still be free.")
     if not booking.is_holding:
         raise WrongState(f"A booking that is {booking.state} cannot be paid for.")
-
-
-async def _check_running(tx: Transaction, booking: Booking) -> None:
-    lines = await booking_reads.seats_of(tx, bookings=[booking.id])
-    boarding = await network.boarding(tx, trips=[line.trip_id for line in lines])
-    for line in lines:
-        if boarding.get((line.trip_id, line.from_seq), booking.now) <= booking.now:
-            raise TripNotOnSale("This trip has left or was cancelled. Search for another one.")
 
 
 async def _merge_contact(tx: Transaction, booking: Booking, contact: Contact) -> Booking:

@@ -1,6 +1,6 @@
 """The life of a hold after it was reserved: extend it, give it up, sweep up what has lapsed."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from kiti.bookings.actions import WrongState
 from kiti.bookings.model import BookedSeat, Booking
 from kiti.db import Database, Transaction
 from kiti.flows.plan import SeatsTaken
+from kiti.network import reads as network
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.seats import actions as seats
@@ -86,19 +87,13 @@ async def expire_seats(db: Database) -> Swept:
 
     Nothing depends on it: a lapsed claim is free without a cleaner. It keeps tables small and states plain.
     """
-    expired = completed = 0
-    for _ in range(SWEEP_BATCHES):
-        batch = await db.run(_expire_batch)
-        expired += batch
-        if batch < SWEEP_BATCH:
-            break
-    for _ in range(SWEEP_BATCHES):
-        async with db.transaction() as tx:
-            batch = len(await bookings.complete_arrived(tx, limit=SWEEP_BATCH))
-        completed += batch
-        if batch < SWEEP_BATCH:
-            break
-    return Swept(expired=expired, completed=completed)
+    return Swept(expired=await _in_batches(db, _expire_batch), completed=await _in_batches(db, _complete_batch))
+
+
+async def can_board(tx: Transaction, *, booking: Booking, lines: Sequence[BookedSeat]) -> bool:
+    """Whether every trip of a booking is still to run and has not left the stop where its travellers get on."""
+    boarding = await network.boarding(tx, trips=[line.trip_id for line in lines])
+    return all(boarding.get((line.trip_id, line.from_seq), booking.now) > booking.now for line in lines)
 
 
 async def hold_until(tx: Transaction, *, booking: Booking, until: datetime, is_asked_for: bool = False) -> None:
@@ -130,9 +125,24 @@ def wants_of(lines: Sequence[BookedSeat]) -> list[Want]:
     ]
 
 
+async def _in_batches(db: Database, sweep: Callable[[Transaction], Awaitable[int]]) -> int:
+    """Sweep, each batch in a transaction of its own, until one is not full; how many in all."""
+    swept = 0
+    for _ in range(SWEEP_BATCHES):
+        batch = await db.run(sweep)
+        swept += batch
+        if batch < SWEEP_BATCH:
+            break
+    return swept
+
+
 async def _expire_batch(tx: Transaction) -> int:
     ids = await bookings.expire_due(tx, limit=SWEEP_BATCH)
     if ids:
         await seats.release_bookings(tx, bookings=ids)
         await audit.record(tx, events=[Event(subject=id_, actor="sweeper", action="booking.expired") for id_ in ids])
     return len(ids)
+
+
+async def _complete_batch(tx: Transaction) -> int:
+    return len(await bookings.complete_arrived(tx, limit=SWEEP_BATCH))

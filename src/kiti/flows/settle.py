@@ -19,13 +19,12 @@ from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.errors import KitiError
 from kiti.core.money import Money
 from kiti.db import Transaction
-from kiti.flows.holds import hold_until, wants_of
+from kiti.flows.holds import can_board, hold_until, wants_of
 from kiti.flows.house import House
 from kiti.flows.refunds import request_refund
 from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Truth, Unknown, UnreadableAmount
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import capture, share_out
-from kiti.network import reads as network
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Payment, Purpose
@@ -145,10 +144,15 @@ async def _whole_truth(house: House, payment: Payment, hinted: Truth | None) -> 
     return truth
 
 
-async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Captured) -> Payment:
+async def _locked(tx: Transaction, payment_id: UUID) -> tuple[Payment, Booking]:
+    """The payment as it stands once its booking is locked: whoever settles it too has to wait."""
     payment = await payment_reads.by_id(tx, payment=payment_id)
     booking = await bookings.lock(tx, booking=payment.booking_id)
-    payment = await payment_reads.by_id(tx, payment=payment_id)
+    return await payment_reads.by_id(tx, payment=payment_id), booking
+
+
+async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Captured) -> Payment:
+    payment, booking = await _locked(tx, payment_id)
     known = await payment_reads.charge(
         tx, booking=booking.id, gateway=payment.gateway, transaction_id=truth.transaction_id
     )
@@ -157,7 +161,8 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
         return payment
     assert truth.reference == str(payment.id), "whoever asked has compared the references"
     objection = _objection(truth.amount, payment.total)
-    purpose = await _purpose(tx, booking, objection=objection)
+    lines = await booking_reads.seats_of(tx, bookings=[booking.id])
+    purpose = await _purpose(tx, booking, lines, objection=objection)
     await payments.record_charge(
         tx,
         payment=payment,
@@ -167,7 +172,6 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
         currency=truth.amount.currency,
         fee_exact=truth.fee_exact,
     )
-    lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     await _post_capture(tx, payment, truth, lines)
     # A payment that is done cannot go to review any more; what comes on top of it goes back.
     is_for_a_person = objection is not None and purpose != "surplus" and payment.state != "captured"
@@ -217,19 +221,15 @@ async def _give_back(tx: Transaction, house: House, payment: Payment, lines: lis
         )
 
 
-async def _purpose(tx: Transaction, booking: Booking, *, objection: str | None) -> Purpose:
+async def _purpose(tx: Transaction, booking: Booking, lines: list[BookedSeat], *, objection: str | None) -> Purpose:
     """What the money is good for. Claims the seats for ever where it fulfils the booking."""
     charges = await payment_reads.charges_of(tx, booking=booking.id)
     if any(charge.purpose == "fulfils" for charge in charges):
         return "surplus"
     if objection is not None or booking.state not in {"held", "awaiting_payment", "expired"}:
         return "unfulfillable"
-    lines = await booking_reads.seats_of(tx, bookings=[booking.id])
-    boarding = await network.boarding(tx, trips=[line.trip_id for line in lines])
-    for line in lines:
-        departs_at = boarding.get((line.trip_id, line.from_seq))
-        if departs_at is None or departs_at <= booking.now:
-            return "unfulfillable"  # cancelled, or left without them
+    if not await can_board(tx, booking=booking, lines=lines):
+        return "unfulfillable"
     claims = await seats.confirm(tx, wants=wants_of(lines))
     return "fulfils" if isinstance(claims[booking.id], Claimed) else "unfulfillable"
 
@@ -246,9 +246,7 @@ async def _post_capture(tx: Transaction, payment: Payment, truth: Captured, line
 
 
 async def _declined(tx: Transaction, payment_id: UUID, reason: str) -> Payment:
-    payment = await payment_reads.by_id(tx, payment=payment_id)
-    booking = await bookings.lock(tx, booking=payment.booking_id)
-    payment = await payment_reads.by_id(tx, payment=payment_id)
+    payment, booking = await _locked(tx, payment_id)
     if payment.is_open:
         await fail_attempt(tx, payment=payment, booking=booking, reason=reason)
     # A page that stays open may still be paid on: keep asking, ever less often.
@@ -258,9 +256,7 @@ async def _declined(tx: Transaction, payment_id: UUID, reason: str) -> Payment:
 
 async def _unreadable(tx: Transaction, payment_id: UUID, reason: str) -> Payment:
     """Money was taken, and how much cannot be told in minor units: a person must look."""
-    payment = await payment_reads.by_id(tx, payment=payment_id)
-    await bookings.lock(tx, booking=payment.booking_id)
-    payment = await payment_reads.by_id(tx, payment=payment_id)
+    payment, _ = await _locked(tx, payment_id)
     if payment.state not in {"captured", "review"}:
         await payments.move(tx, payment=payment, to="review", reason=reason)
     event = Event(
@@ -277,9 +273,7 @@ async def _unreadable(tx: Transaction, payment_id: UUID, reason: str) -> Payment
 async def _undecided(
     tx: Transaction, payment_id: UUID, truth: Pending | Missing | Unknown, *, give_up: bool
 ) -> Payment:
-    payment = await payment_reads.by_id(tx, payment=payment_id)
-    booking = await bookings.lock(tx, booking=payment.booking_id)
-    payment = await payment_reads.by_id(tx, payment=payment_id)
+    payment, booking = await _locked(tx, payment_id)
     age_seconds = (payment.now - payment.created_at).total_seconds()
     never_arrived = (
         isinstance(truth, Missing)

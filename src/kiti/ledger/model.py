@@ -1,7 +1,6 @@
 """Accounts and entries. An account is `name:owner`; an entry is one debit and one credit of one amount."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -16,18 +15,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     debit: str
     credit: str
     amount: int
-
-
-class Posted(msgspec.Struct, frozen=True, kw_only=True):
-    """A transfer as it stands in the ledger."""
-
-    event: str
-    line: int
-    debit: str
-    credit: str
-    amount: int
-    currency: str
-    posted_at: datetime
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,20 +14,6 @@ FROM unnest(
     %(ids)s::uuid[], %(lines)s::smallint[], %(debits)s::text[], %(credits)s::text[], %(amounts)s::bigint[]
 ) AS entry (id, line, debit, credit, amount);
 
--- of_booking :many
-SELECT
-    event,
-    line,
-    debit,
-    credit,
-    amount,
-    currency,
-    posted_at
-FROM transfer
-WHERE booking_id = %(booking)s
-ORDER BY posted_at, event, line
-LIMIT 1000;
-
 -- Debits minus credits of every account; of all accounts of a currency they sum to nothing.
 -- balances :many
 SELECT

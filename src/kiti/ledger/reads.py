@@ -1,16 +1,9 @@
 """Reading the ledger."""
 
-from uuid import UUID
-
 from kiti.db import Reader, load
-from kiti.ledger.model import Balance, Posted, UncoveredCharge
+from kiti.ledger.model import Balance, UncoveredCharge
 
 sql = load("kiti.ledger")
-
-
-async def of_booking(reader: Reader, *, booking: UUID) -> list[Posted]:
-    """The transfers below a booking, oldest first."""
-    return await reader.many(sql.of_booking, Posted, booking=booking)
 
 
 async def balances(reader: Reader) -> list[Balance]:

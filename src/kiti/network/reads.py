@@ -21,7 +21,6 @@ from kiti.network.model import (
     PopularPair,
     Seat,
     Stop,
-    TripDetail,
     TripFound,
     TripHead,
     TripPage,
@@ -227,19 +226,6 @@ async def stop_by_code_or_name(reader: Reader, *, named: str) -> Stop:
     fields = msgspec.structs.asdict(best[0])
     del fields["rank"]
     return Stop(**fields)
-
-
-async def trip_detail(reader: Reader, *, trip: UUID) -> TripDetail:
-    """The trip in whatever state, with stops, layout and fares; raises TripNotFound."""
-    heads = await trip_heads(reader, trips=[trip])
-    if trip not in heads:
-        raise TripNotFound("There is no such trip.")
-    return TripDetail(
-        trip=heads[trip],
-        stops=(await stops_of_trips(reader, trips=[trip]))[trip],
-        layout=await layout(reader, layout=heads[trip].layout_id),
-        fares=await fares_of_route(reader, route=heads[trip].route_id),
-    )
 
 
 async def trip_heads(reader: Reader, *, trips: Sequence[UUID]) -> dict[UUID, TripHead]:

@@ -16,8 +16,8 @@ from litestar import Request
 
 from kiti.core.clock import local
 from kiti.core.money import Money
+from kiti.core.text import LANGUAGES
 
-LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
 DEFAULT = "en"
 COOKIE = "kiti_lang"
 COOKIE_SECONDS = 365 * 24 * 3600

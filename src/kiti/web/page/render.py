@@ -16,6 +16,7 @@ from litestar.datastructures import Cookie
 from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.clock import local
 from kiti.core.money import Money
+from kiti.core.text import LANGUAGES
 from kiti.network.model import PopularPair, TripStop
 from kiti.web.page import language, rights
 from kiti.web.page.language import Words
@@ -78,7 +79,7 @@ def environment() -> Environment:
     found.globals["nights"] = _nights
     found.globals["fare"] = _fare
     found.globals["price"] = _price
-    found.globals["languages"] = language.LANGUAGES
+    found.globals["languages"] = LANGUAGES
     found.filters |= {
         "money": _money,
         "day": _day,
@@ -108,7 +109,7 @@ def _lasting(request: Request[Any, Any, Any]) -> list[Cookie]:
     cookies = []
     settings = request.app.state.settings
     chosen = request.query_params.get("lang", "")
-    if chosen in language.LANGUAGES:
+    if chosen in LANGUAGES:
         cookies.append(language_cookie(chosen, secure=settings.is_secure))
     booking = request.path_params.get("booking_id")
     if booking is not None and rights.is_brought(request, booking, settings):

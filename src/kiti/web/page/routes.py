@@ -5,8 +5,9 @@ from typing import Any
 from litestar import Request, post
 from litestar.response import Redirect
 
+from kiti.core.text import LANGUAGES
 from kiti.flows.house import House
-from kiti.web.page.language import DEFAULT, LANGUAGES
+from kiti.web.page.language import DEFAULT
 from kiti.web.page.render import language_cookie, local_path
 
 
