@@ -7,6 +7,10 @@ import pytest
 from tests.house import WEBHOOK_HASH, WEBHOOK_PATH, JsonObject, RunningHouse, holder, until
 from tests.network import STANDARD_UGX
 
+from kiti.payments import actions as payments
+from kiti.payments import reads as payment_reads
+from kiti.payments.actions import PaymentChanged
+
 REFUND_CALL = "POST /v3/transactions/*/refund"
 
 
@@ -142,6 +146,30 @@ async def test_a_gateway_that_never_takes_the_refund_is_asked_a_bounded_number_o
     (refund,) = await house.refunds_until(booking, "needs_attention")
     await house.sim.behave()
     assert refund["attempts"] == 5
+
+
+async def test_who_looked_before_the_last_request_may_neither_ask_again_nor_hurry_it(house: RunningHouse) -> None:
+    """The refund has the same state as when it was looked at, but it has been asked for once more since."""
+    await house.sim.api_fault(match=REFUND_CALL, http_status=503)
+    booking, payment = await paid_twice(house)
+    (refund,) = await until(
+        lambda: house.refunds(booking), lambda refunds: [r["state"] for r in refunds] == ["unknown"]
+    )
+    async with house.box.db.reader() as reader:
+        stale = await payment_reads.refund(reader, refund=refund["id"])
+    await house.follow_refunds()
+    await until(
+        lambda: house.refunds(booking),
+        lambda refunds: [(r["state"], r["attempts"]) for r in refunds] == [("unknown", 2)],
+    )
+    before = await house.refunds(booking)
+    async with house.box.db.transaction() as tx:
+        await payments.refund_later(tx, refund=stale, seconds=0)
+        with pytest.raises(PaymentChanged):
+            await payments.move_refund(tx, refund=stale, to="submitting", act_after_seconds=0)
+    assert await house.refunds(booking) == before
+    await house.sim.behave()
+    await assert_one_refund(house, booking, payment)
 
 
 async def test_a_second_transaction_whose_webhook_met_a_silent_gateway_is_not_forgotten(house: RunningHouse) -> None:

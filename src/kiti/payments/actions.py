@@ -173,19 +173,27 @@ async def move_refund(
         booking=refund.booking_id,
         id=refund.id,
         from_state=refund.state,
+        attempts=refund.attempts,
         to_state=to,
         gateway_refund_id=gateway_refund_id,
         failure_reason=failure_reason,
         act_after_seconds=act_after_seconds,
     )
     if changed != 1:
-        raise PaymentChanged(f"The refund is no longer {refund.state}.")
-    return msgspec.structs.replace(refund, state=to)
+        raise PaymentChanged(f"The refund is no longer {refund.state}, or it has been asked for again since.")
+    return msgspec.structs.replace(refund, state=to, attempts=refund.attempts + (to == "submitting"))
 
 
 async def refund_later(tx: Transaction, *, refund: Refund, seconds: int) -> None:
-    """Look at a refund again in `seconds`."""
-    await tx.execute(sql.refund_later, booking=refund.booking_id, id=refund.id, seconds=seconds)
+    """Look at a refund again in `seconds`, unless it has moved on."""
+    await tx.execute(
+        sql.refund_later,
+        booking=refund.booking_id,
+        id=refund.id,
+        state=refund.state,
+        attempts=refund.attempts,
+        seconds=seconds,
+    )
 
 
 async def receive_delivery(tx: Transaction, *, gateway: str, digest: bytes, body: bytes) -> bool:

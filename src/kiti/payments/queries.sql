@@ -202,6 +202,7 @@ WHERE transaction_id = %(transaction_id)s
 ORDER BY created_at, id
 LIMIT 50;
 
+-- The number of attempts is part of what was seen: 'submitting' again is not the 'submitting' of before.
 -- move_refund :execute
 UPDATE refund SET
     state = %(to_state)s,
@@ -209,11 +210,12 @@ UPDATE refund SET
     failure_reason = coalesce(%(failure_reason)s, failure_reason),
     attempts = attempts + CASE WHEN %(to_state)s = 'submitting' THEN 1 ELSE 0 END,
     act_after = kiti_now() + %(act_after_seconds)s * interval '1 second'
-WHERE booking_id = %(booking)s AND id = %(id)s AND state = %(from_state)s;
+WHERE booking_id = %(booking)s AND id = %(id)s AND state = %(from_state)s AND attempts = %(attempts)s;
 
+-- Where it has moved on, whoever moved it has said when to look again: never sooner than a request on its way.
 -- refund_later :execute
 UPDATE refund SET act_after = kiti_now() + %(seconds)s * interval '1 second'
-WHERE booking_id = %(booking)s AND id = %(id)s;
+WHERE booking_id = %(booking)s AND id = %(id)s AND state = %(state)s AND attempts = %(attempts)s;
 
 -- due_refunds :many
 SELECT id FROM refund
