@@ -16,7 +16,7 @@ from kiti.core.settings import Settings
 from kiti.db import Database
 from kiti.db.queue import Queue
 from kiti.flows.catalogue import Catalogue
-from kiti.flows.grouping import GroupCommit
+from kiti.flows.commit import group_reservations
 from kiti.flows.house import House
 from kiti.gateways.flutterwave import Flutterwave
 from kiti.tickets import actions as tickets
@@ -50,7 +50,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             db=db,
             queue=queue,
             catalogue=Catalogue(db),
-            commits=GroupCommit(db),
+            commits=group_reservations(db),
             gateways=gateways,
             ticket_key=ticket_key,
         )

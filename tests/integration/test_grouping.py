@@ -11,9 +11,9 @@ from tests.network import Network
 from kiti.bookings.model import Contact, NewSeat
 from kiti.core.errors import Overloaded
 from kiti.core.ids import new_id
-from kiti.flows.commit import Reserved
-from kiti.flows.grouping import GroupCommit
-from kiti.flows.plan import Item, Plan, Reservation, SeatsTaken, TripNotOnSale
+from kiti.flows.commit import Reserved, group_reservations
+from kiti.flows.plan import Plan, SeatsTaken, TripNotOnSale
+from kiti.seats.model import Want
 
 
 @pytest.fixture
@@ -22,16 +22,22 @@ async def network(box: Box) -> Network:
 
 
 def plan(trip: UUID, *seats: str, leg: int = 0, name: str = "") -> Plan:
+    booking = new_id()
     return Plan(
-        booking=new_id(),
-        reservation=Reservation(items=(Item(trip=trip, seats=seats),), contact=Contact(name=name)),
+        booking=booking,
+        contact=Contact(name=name),
+        language="en",
+        actor="guest",
+        hold_seconds=900,
         currency="UGX",
+        amount=1000 * len(seats),
         seats=tuple(
             NewSeat(
                 trip=trip, operator=uuid4(), seat=seat, seat_class="STANDARD", from_seq=leg, to_seq=leg + 1, fare=1000
             )
             for seat in seats
         ),
+        wants=tuple(Want(owner=booking, trip=trip, seat=seat, from_seq=leg, to_seq=leg + 1) for seat in seats),
         boards_at={trip: datetime.now(UTC) + timedelta(days=1)},
     )
 
@@ -43,7 +49,7 @@ async def transactions(box: Box) -> int:
 
 
 async def test_requests_that_arrive_together_share_transactions(box: Box, network: Network) -> None:
-    commits = GroupCommit(box.db, lanes=1)
+    commits = group_reservations(box.db, lanes=1)
     plans = [plan(network.bus(), "1A") for _ in range(40)]
     before = await transactions(box)
     outcomes = await asyncio.gather(*(commits.submit(each) for each in plans))
@@ -55,7 +61,7 @@ async def test_requests_that_arrive_together_share_transactions(box: Box, networ
 
 
 async def test_of_two_in_the_queue_the_earlier_gets_the_seat(box: Box, network: Network) -> None:
-    commits = GroupCommit(box.db)
+    commits = group_reservations(box.db)
     trip = network.bus()
     outcomes = await asyncio.gather(*(commits.submit(plan(trip, "1A")) for _ in range(30)))
     assert isinstance(outcomes[0], Reserved)
@@ -63,7 +69,7 @@ async def test_of_two_in_the_queue_the_earlier_gets_the_seat(box: Box, network: 
 
 
 async def test_who_lost_only_to_a_loser_gets_the_seat(box: Box, network: Network) -> None:
-    commits = GroupCommit(box.db, lanes=1)
+    commits = group_reservations(box.db, lanes=1)
     trip = network.bus()
     await commits.submit(plan(trip, "1A"))
     loser, heir = await asyncio.gather(commits.submit(plan(trip, "1A", "1B")), commits.submit(plan(trip, "1B")))
@@ -73,7 +79,7 @@ async def test_who_lost_only_to_a_loser_gets_the_seat(box: Box, network: Network
 
 
 async def test_a_poisonous_request_does_not_spoil_its_batch(box: Box, network: Network) -> None:
-    commits = GroupCommit(box.db, lanes=1)
+    commits = group_reservations(box.db, lanes=1)
     poison = plan(network.bus(), "1A", name="a NUL \x00 that PostgreSQL refuses")
     plans = [plan(network.bus(), "1A") for _ in range(20)]
     plans.insert(10, poison)
@@ -83,7 +89,7 @@ async def test_a_poisonous_request_does_not_spoil_its_batch(box: Box, network: N
 
 
 async def test_a_full_queue_says_so_at_once(box: Box, network: Network) -> None:
-    commits = GroupCommit(box.db, lanes=1, max_queue=5)
+    commits = group_reservations(box.db, lanes=1, max_queue=5)
     waiting = [asyncio.create_task(commits.submit(plan(network.bus(), "1A"))) for _ in range(5)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded) as refusal:
@@ -93,7 +99,7 @@ async def test_a_full_queue_says_so_at_once(box: Box, network: Network) -> None:
 
 
 async def test_a_cancelled_trip_in_a_batch_is_refused_alone(box: Box, network: Network) -> None:
-    commits = GroupCommit(box.db, lanes=1)
+    commits = group_reservations(box.db, lanes=1)
     gone, running = network.bus(), network.bus()
     await box.rows("UPDATE trip SET state = 'cancelled' WHERE id = %s", gone)
     first, second = await asyncio.gather(commits.submit(plan(gone, "1A")), commits.submit(plan(running, "1A")))
@@ -102,7 +108,7 @@ async def test_a_cancelled_trip_in_a_batch_is_refused_alone(box: Box, network: N
 
 
 async def test_a_caller_who_has_gone_holds_no_seat_if_not_yet_committed(box: Box, network: Network) -> None:
-    commits = GroupCommit(box.db, lanes=1)
+    commits = group_reservations(box.db, lanes=1)
     trip = network.bus()
     busy = asyncio.create_task(commits.submit(plan(network.bus(), "1A")))
     await asyncio.sleep(0)

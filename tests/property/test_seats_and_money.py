@@ -177,7 +177,7 @@ class Sale(RuleBasedStateMachine):
             return
         reserved = self.run(reserve(self.world.house, reservation))  # a free seat is never refused
         at = self.now()
-        self.bookings.append(Held(reserved.booking, keys, at + minutes * 60, at + 3600, "held"))
+        self.bookings.append(Held(reserved.booking.id, keys, at + minutes * 60, at + 3600, "held"))
 
     @precondition(lambda self: self.bookings)
     @rule(pick=st.integers(0, 99), minutes=st.integers(1, 30))

@@ -8,7 +8,7 @@ from litestar.params import QueryParameter
 
 from kiti.api import wire
 from kiti.api.access import check_booking
-from kiti.bookings.model import Contact
+from kiti.bookings.model import Contact, NewSeat
 from kiti.core import text
 from kiti.core.errors import InvalidInput
 from kiti.core.money import Money
@@ -31,24 +31,29 @@ class Reservations(Controller):
     @post(summary="Hold seats for some minutes")
     async def reserve(self, house: House, data: wire.ReserveBody) -> wire.ReservedShape:
         """All seats or none; a 409 names the taken ones in `seatNumbers`."""
-        reservation = _reservation(data)
-        reserved = await reserve(house, reservation)
-        trips = {seat.trip: await house.catalogue.trip(seat.trip) for seat in reserved.seats}
-        items = [
-            _item(trips[trip], [s.seat for s in reserved.seats if s.trip == trip], places)
-            for trip, places in {s.trip: (s.from_seq, s.to_seq) for s in reserved.seats}.items()
-        ]
+        reserved = await reserve(house, _reservation(data))
+        booking = reserved.booking
+        of_trip: dict[UUID, list[NewSeat]] = {}
+        for seat in booking.seats:
+            of_trip.setdefault(seat.trip, []).append(seat)
         return wire.ReservedShape(
-            booking_id=reserved.booking,
-            reference=reserved.reference,
+            booking_id=booking.id,
+            reference=booking.reference,
             status="HELD",
-            trip_id=reserved.seats[0].trip,
-            seat_numbers=[seat.seat for seat in reserved.seats],
-            items=items,
-            amount=reserved.amount,
-            currency=reserved.currency,
+            trip_id=booking.seats[0].trip,
+            seat_numbers=[seat.seat for seat in booking.seats],
+            items=[
+                _item(
+                    await house.catalogue.trip(trip),
+                    [seat.seat for seat in seats],
+                    (seats[0].from_seq, seats[0].to_seq),
+                )
+                for trip, seats in of_trip.items()
+            ],
+            amount=booking.amount,
+            currency=booking.currency,
             expires_at=reserved.expires_at,
-            hold_token=hold_token(reserved.booking, secret=house.settings.jwt_secret),
+            hold_token=hold_token(booking.id, secret=house.settings.jwt_secret),
         )
 
     @get(summary="The seat map of a trip between two stops")

@@ -14,7 +14,7 @@ from litestar.exceptions import NotFoundException as NoRoute
 from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
 
 from kiti.api.access import NotAllowed, NotAuthenticated
-from kiti.bookings.actions import ReferenceTaken, WrongState
+from kiti.bookings.actions import WrongState
 from kiti.core.errors import InvalidInput, KitiError, NotFound, Overloaded
 from kiti.db import DatabaseUnavailable
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
@@ -61,7 +61,6 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     (WrongState, 409, "CONFLICT", "Wrong state"),
     (PaymentChanged, 409, "CONFLICT", "Changed meanwhile"),
     (RefundExceedsCharge, 409, "CONFLICT", "More than was paid"),
-    (ReferenceTaken, 503, "UNAVAILABLE", "Try again"),
     (PaymentRefused, 402, "PAYMENT_ERROR", "Payment declined"),
     (GatewayUnclear, 504, "PAYMENT_ERROR", "Payment service did not answer"),
     (ForgedWebhook, 401, "AUTHENTICATION_ERROR", "Signature refused"),

@@ -13,11 +13,11 @@ sql = load("kiti.audit")
 
 async def record(tx: Transaction, *, events: Sequence[Event]) -> None:
     """Append events; one statement whatever their number."""
-    await tx.execute(
+    await tx.send(
         sql.record,
         subjects=[event.subject for event in events],
         ids=[new_id() for _ in events],
         actors=[event.actor for event in events],
         actions=[event.action for event in events],
-        details=[msgspec.json.encode(event.detail).decode() for event in events],
+        details=[msgspec.json.encode(event.detail) for event in events],
     )

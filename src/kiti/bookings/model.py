@@ -46,7 +46,7 @@ class NewSeat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewBooking(msgspec.Struct, frozen=True, kw_only=True):
-    """A booking to be opened over seats that are claimed already."""
+    """A booking to be opened over seats that are claimed already, for `hold_seconds`."""
 
     id: UUID
     reference: str
@@ -54,14 +54,8 @@ class NewBooking(msgspec.Struct, frozen=True, kw_only=True):
     contact: Contact
     language: str
     seats: Sequence[NewSeat]
-    held_at: datetime
-    hold_expires_at: datetime
-    hold_cap_at: datetime
-
-    @property
-    def amount(self) -> int:
-        """The sum of the fares, in minor units."""
-        return sum(seat.fare for seat in self.seats)
+    amount: int
+    hold_seconds: int
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,3 +113,11 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     """A booking that has been swept: its hold was over."""
 
     id: UUID
+
+
+class BookingName(msgspec.Struct, frozen=True, kw_only=True):
+    """A booking by the name that people call it, and its state."""
+
+    id: UUID
+    reference: str
+    state: State

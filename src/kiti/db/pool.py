@@ -12,12 +12,12 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, errors, pq
+from psycopg import AsyncConnection, AsyncPipeline, errors, pq
 from psycopg.rows import class_row, tuple_row
-from psycopg.types.array import ListBinaryDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from kiti.core.errors import KitiError
+from kiti.db.arrays import dumpers, encode
 from kiti.db.queries import Query
 
 T = TypeVar("T")
@@ -39,21 +39,22 @@ class DatabaseUnavailable(KitiError):
 class Reader:
     """Runs named queries on one connection. Parameters are given by name, rows come back as structs."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: AsyncConnection[Any], pipeline: AsyncPipeline | None = None) -> None:
         self.connection = connection
+        self._pipeline = pipeline
 
     async def many(self, query: Query, row: Callable[..., T], **params: Any) -> list[T]:
         """Every row, each made by calling `row` with its columns by name."""
         assert query.kind == "many", query.name
         async with self.connection.cursor(binary=True, row_factory=_factory(row)) as cursor:
-            await cursor.execute(query.text, _binary(params))
+            await cursor.execute(query.text, _bind(query, params))
             return await cursor.fetchall()
 
     async def maybe(self, query: Query, row: Callable[..., T], **params: Any) -> T | None:
         """The only row, or None; two rows are a bug of ours."""
         assert query.kind in {"maybe", "one"}, query.name
         async with self.connection.cursor(binary=True, row_factory=_factory(row)) as cursor:
-            await cursor.execute(query.text, _binary(params))
+            await cursor.execute(query.text, _bind(query, params))
             found = await cursor.fetchmany(2)
         assert len(found) <= 1, f"{query.name} gave more than one row"
         return found[0] if found else None
@@ -65,6 +66,16 @@ class Reader:
         assert found is not None, f"{query.name} gave no row"
         return found
 
+    async def ask(self, query: Query, row: Callable[..., T], **params: Any) -> Callable[[], Awaitable[list[T]]]:
+        """Like `many`, but the rows are waited for only when the returned function is called.
+
+        In a pipelined transaction several questions so cost one round trip.
+        """
+        assert query.kind == "many", query.name
+        cursor = self.connection.cursor(binary=True, row_factory=_factory(row))
+        await cursor.execute(query.text, _bind(query, params))
+        return cursor.fetchall
+
 
 class Transaction(Reader):
     """A Reader that may also write; everything is committed together, or nothing is."""
@@ -73,8 +84,20 @@ class Transaction(Reader):
         """Run a statement for its effect; the number of rows it touched."""
         assert query.kind == "execute", query.name
         async with self.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-            await cursor.execute(query.text, _binary(params))
+            await cursor.execute(query.text, _bind(query, params))
+            if cursor.rowcount < 0:  # pipelined, so the answer is still on its way
+                assert self._pipeline is not None
+                await self._pipeline.sync()
             return cursor.rowcount
+
+    async def send(self, query: Query, **params: Any) -> None:
+        """Run a statement whose outcome nobody needs to know: if it fails, everything does, at the commit at latest.
+
+        In a pipelined transaction nobody waits for it either.
+        """
+        assert query.kind == "execute", query.name
+        async with self.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+            await cursor.execute(query.text, _bind(query, params))
 
 
 class Database:
@@ -112,25 +135,33 @@ class Database:
             yield Reader(connection)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        """BEGIN ... COMMIT; an exception rolls everything back and goes on to the caller."""
+    async def transaction(self, *, pipelined: bool = False) -> AsyncIterator[Transaction]:
+        """BEGIN ... COMMIT; an exception rolls everything back and goes on to the caller.
+
+        Pipelined, a statement goes out without waiting for the one before it, BEGIN and COMMIT included: what is
+        waited for is only what `many`, `execute` and the like are asked for, and at the end the commit.
+        """
         assert not _open.get(), "a transaction is already open in this task"
         async with self._connection() as connection:
             token = _open.set(True)
             try:
-                async with connection.transaction():
-                    yield Transaction(connection)
+                if pipelined:
+                    async with connection.pipeline() as pipeline, connection.transaction():
+                        yield Transaction(connection, pipeline)
+                else:
+                    async with connection.transaction():
+                        yield Transaction(connection)
             finally:
                 _open.reset(token)
 
-    async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[Transaction], Awaitable[T]], *, pipelined: bool = False) -> T:
         """`work` in a transaction of its own, again if PostgreSQL chose it as a deadlock's victim.
 
         Keys are locked in sorted order everywhere, so a deadlock is rare; it must not become a failed request.
         """
         for attempt in range(1, DEADLOCK_ATTEMPTS + 1):
             try:
-                async with self.transaction() as tx:
+                async with self.transaction(pipelined=pipelined) as tx:
                     return await work(tx)
             except (errors.DeadlockDetected, errors.SerializationFailure):
                 if attempt == DEADLOCK_ATTEMPTS:
@@ -163,18 +194,16 @@ def assert_no_transaction() -> None:
     assert not _open.get(), "a network call inside a transaction"
 
 
-class _Array(list[Any]):
-    """A list that travels in binary: a batch's parameters are many, and as text each is searched for quotes.
-
-    Only ours: the queue's library, on the same connection, sends lists of composites, which have no binary form.
-    """
-
-
-def _binary(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: _Array(value) if type(value) is list else value for name, value in params.items()}
+def _bind(query: Query, params: dict[str, Any]) -> dict[str, Any]:
+    """Lists travel as arrays of the type that the statement casts them to."""
+    for name, element in query.arrays.items():
+        params[name] = encode(params[name], element=element)
+    return params
 
 
 def _factory(row: Callable[..., T]) -> Any:
+    if row is tuple:
+        return tuple_row
     return class_row(row)  # type: ignore[arg-type] # any callable of the columns will do
 
 
@@ -182,8 +211,8 @@ async def _configure(connection: AsyncConnection[Any]) -> None:
     await connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}")
     await connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
     await connection.execute("SET timezone = 'UTC'")
-    connection.adapters.register_dumper(_Array, ListBinaryDumper)
-    # Our queries are few and their parameters alike: one plan each, not a new one for each call.
+    for kind, dumper in dumpers():
+        connection.adapters.register_dumper(kind, dumper)
     await connection.execute("SET idle_in_transaction_session_timeout = '30s'")
 
 

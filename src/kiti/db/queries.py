@@ -8,7 +8,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from typing import Literal, cast, get_args
@@ -17,14 +17,19 @@ import msgspec
 
 Kind = Literal["many", "one", "maybe", "execute"]
 _HEADER = re.compile(r"^-- (?P<name>[a-z][a-z0-9_]*) :(?P<kind>[a-z]+)$", re.MULTILINE)
+_ARRAY = re.compile(r"%\((?P<name>[a-z0-9_]+)\)s::(?P<element>[a-z0-9]+)\[\]")
 
 
 class Query(msgspec.Struct, frozen=True):
-    """One statement: `kind` is many, one, maybe (no row or one) or execute (its row count matters)."""
+    """One statement: `kind` is many, one, maybe (no row or one) or execute (its row count matters).
+
+    `arrays` are its parameters that are cast to an array, with the type of their elements.
+    """
 
     name: str
     kind: Kind
     text: str
+    arrays: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Queries:
@@ -63,7 +68,9 @@ def _parse(package: str, text: str) -> dict[str, Query]:
         if name in found:
             raise ValueError(f"{package}: query {name} stands twice")
         body = text[header.end() : following.start() if following else None]
-        found[name] = Query(f"{package}.{name}", cast("Kind", kind), _statement(body))
+        statement = _statement(body)
+        arrays = {match["name"]: match["element"] for match in _ARRAY.finditer(statement)}
+        found[name] = Query(f"{package}.{name}", cast("Kind", kind), statement, arrays)
     return found
 
 

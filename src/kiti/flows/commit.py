@@ -1,17 +1,17 @@
 """Claim the seats of planned bookings and open them: many plans in one transaction, each with its own answer."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from uuid import UUID
+from datetime import datetime
 
 import msgspec
 
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.bookings import actions as bookings
-from kiti.bookings.model import NewBooking, NewSeat
-from kiti.core.ids import new_reference
-from kiti.db import Transaction
+from kiti.bookings.actions import is_reference_taken
+from kiti.bookings.model import NewBooking
+from kiti.db import Database, Transaction
+from kiti.flows.grouping import LANES, MAX_QUEUE, GroupCommit, Verdict
 from kiti.flows.plan import Plan, SeatsTaken, TripNotOnSale
 from kiti.network import reads as network
 from kiti.seats import actions as seats
@@ -21,74 +21,94 @@ HOLD_CAP_MINUTES = 60
 
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):
-    """A held booking."""
+    """A booking as it was opened, and until when it holds its seats."""
 
-    booking: UUID
-    reference: str
-    seats: tuple[NewSeat, ...]
-    amount: int
-    currency: str
+    booking: NewBooking
     expires_at: datetime
 
 
 Outcome = Reserved | SeatsTaken | TripNotOnSale
 
 
-async def commit_plans(tx: Transaction, plans: Sequence[Plan]) -> dict[UUID, Outcome]:
-    """Claim the seats of many plans and open the winners' bookings; each plan gets its own answer.
+# Trip, seat, leg. The trip as a number: it is hashed again and again, and a UUID does that in Python.
+Key = tuple[int, str, int]
+# Trip, seat, from stop, to stop.
+Part = tuple[int, str, int, int]
 
-    No seat-leg may be wanted by two of the plans.
+
+def group_reservations(db: Database, *, lanes: int = LANES, max_queue: int = MAX_QUEUE) -> "Reservations":
+    """Reservations in batches.
+
+    Of two who want the same seat-leg the earlier goes first. If it wins, the later has lost without asking the
+    database; if it loses, the later gets its turn. If it loses a seat that somebody has from before, so has everyone
+    who had already asked for the same part of the way: a trip that is sold out refuses its crowd with one statement.
     """
-    outcome: dict[UUID, Outcome] = {}
-    running = await network.running(tx, trips=[trip for plan in plans for trip in plan.boards_at])
-    open_plans = []
-    for plan in plans:
-        if all(trip in running and at > running[trip] for trip, at in plan.boards_at.items()):
-            open_plans.append(plan)
-        else:
-            outcome[plan.booking] = TripNotOnSale("This trip has left or was cancelled. Search for another one.")
-    if not open_plans:
-        return outcome
+    return GroupCommit(
+        db,
+        commit_plans,
+        keys=_keys,
+        foresee=_beaten,
+        is_chance=is_reference_taken,
+        lanes=lanes,
+        max_queue=max_queue,
+    )
+
+
+Reservations = GroupCommit[Plan, Outcome]
+
+
+async def commit_plans(tx: Transaction, plans: Sequence[Plan]) -> list[Outcome]:
+    """Claim the seats of many plans and open the winners' bookings; each plan gets its own answer, in their order.
+
+    No seat-leg may be wanted by two of the plans. Two round trips, however many plans there are, and a third if one
+    lost after it had got a part; `is_reference_taken` tells of an error that goes away with other references.
+    """
+    running = await network.running(tx, trips=list({trip for plan in plans for trip in plan.boards_at}))
+    references = await bookings.draw_references(tx, count=len(plans))
     claims = await seats.claim(
         tx,
-        wants=[want for plan in open_plans for want in plan.wants],
-        ttl_seconds={plan.booking: plan.reservation.hold_minutes * 60 for plan in open_plans},
+        wants=[want for plan in plans for want in plan.wants],
+        ttl_seconds={plan.booking: plan.hold_seconds for plan in plans},
     )
+    on_sale = dict(await running())
+    free = await references()
+    outcome: list[Outcome] = []
     winners: list[NewBooking] = []
-    for plan in open_plans:
+    events: list[Event] = []
+    departed: list[Plan] = []
+    held_at: datetime | None = None
+    for plan, reference in zip(plans, free, strict=True):
         claim = claims[plan.booking]
-        if isinstance(claim, Lost):
-            outcome[plan.booking] = SeatsTaken([seat for _, seat in claim.seats])
-            continue
-        assert claim.expires_at is not None, "a hold ends"
-        booking = _new_booking(plan, claimed_at=claim.claimed_at, expires_at=claim.expires_at)
-        winners.append(booking)
-        outcome[plan.booking] = Reserved(
-            booking=booking.id,
-            reference=booking.reference,
-            seats=plan.seats,
-            amount=booking.amount,
-            currency=booking.currency,
-            expires_at=booking.hold_expires_at,
-        )
-    if winners:
-        await bookings.open_bookings(tx, bookings=winners)
-        actors = {plan.booking: plan.reservation.actor for plan in open_plans}
-        await audit.record(tx, events=[_opened(booking, actors[booking.id]) for booking in winners])
+        if not all(trip in on_sale and at > on_sale[trip] for trip, at in plan.boards_at.items()):
+            departed.append(plan)
+            outcome.append(TripNotOnSale("This trip has left or was cancelled. Search for another one."))
+        elif isinstance(claim, Lost):
+            outcome.append(SeatsTaken([seat for _, seat in claim.seats]))
+        else:
+            assert claim.expires_at is not None, "a hold ends"
+            held_at = claim.claimed_at
+            booking = _new_booking(plan, reference)
+            winners.append(booking)
+            events.append(_opened(booking, plan.actor))
+            outcome.append(Reserved(booking=booking, expires_at=claim.expires_at))
+    if departed:
+        await seats.release(tx, wants=[want for plan in departed for want in plan.wants])
+    if held_at is not None:
+        await bookings.open_bookings(tx, bookings=winners, held_at=held_at, cap_seconds=HOLD_CAP_MINUTES * 60)
+        await audit.record(tx, events=events)
     return outcome
 
 
-def _new_booking(plan: Plan, *, claimed_at: datetime, expires_at: datetime) -> NewBooking:
+def _new_booking(plan: Plan, reference: str) -> NewBooking:
     return NewBooking(
         id=plan.booking,
-        reference=new_reference(),
+        reference=reference,
         currency=plan.currency,
-        contact=plan.reservation.contact,
-        language=plan.reservation.language,
+        contact=plan.contact,
+        language=plan.language,
         seats=plan.seats,
-        held_at=claimed_at,
-        hold_expires_at=expires_at,
-        hold_cap_at=claimed_at + timedelta(minutes=HOLD_CAP_MINUTES),
+        amount=plan.amount,
+        hold_seconds=plan.hold_seconds,
     )
 
 
@@ -99,3 +119,34 @@ def _opened(booking: NewBooking, actor: str) -> Event:
         action="booking.held",
         detail={"reference": booking.reference, "seats": [seat.seat for seat in booking.seats]},
     )
+
+
+def _keys(plan: Plan) -> frozenset[Key]:
+    return frozenset([(want.trip.int, want.seat, leg) for want in plan.wants for leg in want.legs])
+
+
+def _parts(plan: Plan) -> list[Part]:
+    return [(want.trip.int, want.seat, want.from_seq, want.to_seq) for want in plan.wants]
+
+
+def _beaten(done: Sequence[tuple[Plan, Outcome]]) -> Verdict[Plan, Outcome] | None:
+    """Whoever waits for a seat-leg that has just been won has lost it.
+
+    So has who waits for a part of the way that was found taken, if they had asked before the database was: for a
+    later request it might have been given up meanwhile.
+    """
+    won: set[Key] = set()
+    gone: set[Part] = set()
+    for plan, outcome in done:
+        if isinstance(outcome, Reserved):
+            won |= _keys(plan)
+        elif isinstance(outcome, SeatsTaken) and len(plan.boards_at) == 1:
+            gone.update(part for part in _parts(plan) if part[1] in outcome.seats)
+
+    def verdict(plan: Plan, was_there_before: bool) -> Outcome | None:  # noqa: FBT001 - as every Verdict
+        beaten = {want.seat for want in plan.wants for leg in want.legs if (want.trip.int, want.seat, leg) in won}
+        if was_there_before and gone:
+            beaten |= {part[1] for part in _parts(plan) if part in gone}
+        return SeatsTaken(sorted(beaten)) if beaten else None
+
+    return verdict if won or gone else None

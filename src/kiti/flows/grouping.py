@@ -1,30 +1,26 @@
-"""Group commit: reservations that arrive while a batch is being committed join the next one.
+"""Group commit: requests that arrive while a batch is being committed join the next one.
 
 An idle server adds no wait: the first request is a batch of its own. Under load a batch carries many, and all of
-them share one claim, one set of inserts and one commit. Every caller gets their own answer, as if alone:
+them share one set of statements and one commit. Every caller gets their own answer, as if alone:
 
-- Of two requests in the queue for the same seat-leg the earlier goes first; the later waits for its outcome. If
-  the earlier one wins, the later has lost without asking the database; if it loses, the later gets its turn.
-- If it loses a seat that somebody has from before, so has everyone who had already asked for the same part of the
-  way when its batch began: a trip that is sold out refuses its crowd with one statement.
+- Of two requests in the queue for the same thing (a seat-leg, a booking) the earlier goes first; the later waits for
+  its outcome.
+- What a batch has found out may answer others who wait: `foresee`.
 - A request that breaks its batch is found by halving; the others do not notice.
 - A batch is bounded in size and the queue in length; whoever comes when it is full hears so at once.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 import psycopg
 from psycopg import errors
 
-from kiti.bookings.actions import ReferenceTaken
 from kiti.core.errors import Overloaded
-from kiti.db import Database, DatabaseUnavailable
-from kiti.flows.commit import Outcome, Reserved, commit_plans
-from kiti.flows.plan import Plan, SeatsTaken
+from kiti.db import Database, DatabaseUnavailable, Transaction
 
 MAX_BATCH = 128
 MAX_QUEUE = 4096
@@ -32,49 +28,69 @@ MAX_QUEUE = 4096
 MAX_SCAN = 4 * MAX_BATCH
 # Batches under way at once: while one waits for its commit the next one is claimed.
 LANES = 2
-REFERENCE_ATTEMPTS = 5
+REPEATS = 5
 RETRY_AFTER_SECONDS = 1
 
-# Trip, seat, leg. The trip as a number: it is hashed again and again, and a UUID does that in Python.
-Key = tuple[int, str, int]
-# Trip, seat, from stop, to stop.
-Part = tuple[int, str, int, int]
+W = TypeVar("W")
+A = TypeVar("A")
+
+# From a request that waits, and whether it was there before the batch was begun, to its answer if that is known now.
+Verdict = Callable[[W, bool], A | None]
 
 
-class _Entry(msgspec.Struct, eq=False):
-    plan: Plan
-    keys: frozenset[Key]
-    parts: frozenset[Part]
+def _nothing(_: Sequence[tuple[W, A]]) -> None:
+    """A batch says nothing about others."""
+
+
+class _Entry(msgspec.Struct, Generic[W, A], eq=False):
+    work: W
+    keys: frozenset[Hashable]
     arrival: int
-    answer: asyncio.Future[Outcome]
+    answer: asyncio.Future[A]
 
 
-class GroupCommit:
-    """Commits plans in batches, some batches side by side, never two that want the same seat-leg."""
+class GroupCommit(Generic[W, A]):
+    """Commits work in batches, some batches side by side, never two that have a key in common.
+
+    `commit` gives the answers in the order of its batch. `keys` says what a piece of work must not share with
+    another of its batch. `foresee` makes of a committed batch what it tells about others. An error that `is_chance`
+    is gone when the batch is tried again.
+    """
 
     def __init__(
-        self, db: Database, *, lanes: int = LANES, max_batch: int = MAX_BATCH, max_queue: int = MAX_QUEUE
+        self,
+        db: Database,
+        commit: Callable[[Transaction, Sequence[W]], Awaitable[Sequence[A]]],
+        *,
+        keys: Callable[[W], frozenset[Hashable]],
+        foresee: Callable[[Sequence[tuple[W, A]]], Verdict[W, A] | None] = _nothing,
+        is_chance: Callable[[Exception], bool] = lambda _: False,
+        lanes: int = LANES,
+        max_batch: int = MAX_BATCH,
+        max_queue: int = MAX_QUEUE,
     ) -> None:
         self._db = db
+        self._work = commit
+        self._keys = keys
+        self._foresee = foresee
+        self._is_chance = is_chance
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._idle_lanes = lanes
         self._arrivals = 0
-        self._waiting: deque[_Entry] = deque()
-        self._in_flight: set[Key] = set()
+        self._waiting: deque[_Entry[W, A]] = deque()
+        self._in_flight: set[Hashable] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, plan: Plan) -> Outcome:
-        """The plan's own answer once its batch is committed; raises Overloaded when the queue is full."""
+    async def submit(self, work: W) -> A:
+        """The work's own answer once its batch is committed; raises Overloaded when the queue is full."""
         if len(self._waiting) >= self._max_queue:
             raise Overloaded(
-                "Too many people are reserving right now. Try again in a moment.",
+                "Too many people are asking for the same right now. Try again in a moment.",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
-        keys = frozenset((want.trip.int, want.seat, leg) for want in plan.wants for leg in want.legs)
-        parts = frozenset((want.trip.int, want.seat, want.from_seq, want.to_seq) for want in plan.wants)
         self._arrivals += 1
-        entry = _Entry(plan, keys, parts, self._arrivals, asyncio.get_running_loop().create_future())
+        entry: _Entry[W, A] = _Entry(work, self._keys(work), self._arrivals, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         self._wake_lane()
         return await entry.answer
@@ -99,11 +115,11 @@ class GroupCommit:
         finally:
             self._idle_lanes += 1
 
-    def _take_batch(self) -> list[_Entry]:
+    def _take_batch(self) -> list[_Entry[W, A]]:
         """The longest waiting requests of which no two, and none with one under way, want the same seat-leg."""
-        batch: list[_Entry] = []
+        batch: list[_Entry[W, A]] = []
         blocked = set(self._in_flight)
-        passed: list[_Entry] = []
+        passed: list[_Entry[W, A]] = []
         for _ in range(min(len(self._waiting), MAX_SCAN)):
             if len(batch) == self._max_batch:
                 break
@@ -118,10 +134,10 @@ class GroupCommit:
         self._waiting.extendleft(reversed(passed))
         return batch
 
-    async def _commit(self, batch: Sequence[_Entry]) -> None:
+    async def _commit(self, batch: Sequence[_Entry[W, A]]) -> None:
         before = self._arrivals
         try:
-            outcomes = await self._in_one_transaction([entry.plan for entry in batch])
+            answers = await self._in_one_transaction([entry.work for entry in batch])
         except errors.LockNotAvailable as error:
             await self._without_the_culprit(batch, error)
         except (DatabaseUnavailable, psycopg.OperationalError) as error:
@@ -130,19 +146,15 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to one request and goes to its caller
             await self._without_the_culprit(batch, error)
         else:
-            won: set[Key] = set()
-            gone: set[Part] = set()
-            for entry in batch:
-                outcome = outcomes[entry.plan.booking]
-                if isinstance(outcome, Reserved):
-                    won |= entry.keys
-                elif isinstance(outcome, SeatsTaken) and len(entry.plan.boards_at) == 1:
-                    gone.update(part for part in entry.parts if part[1] in outcome.seats)
+            for entry, answer in zip(batch, answers, strict=True):
                 if not entry.answer.done():
-                    entry.answer.set_result(outcome)
-            self._refuse_beaten(won, gone, before=before)
+                    entry.answer.set_result(answer)
+            if self._waiting:
+                verdict = self._foresee([(entry.work, answer) for entry, answer in zip(batch, answers, strict=True)])
+                if verdict is not None:
+                    self._answer_foreseen(verdict, before=before)
 
-    async def _without_the_culprit(self, batch: Sequence[_Entry], error: Exception) -> None:
+    async def _without_the_culprit(self, batch: Sequence[_Entry[W, A]], error: Exception) -> None:
         """Halve the batch until the request that breaks it stands alone; it gets the error, the others theirs."""
         if len(batch) == 1:
             _fail(batch, error)
@@ -151,33 +163,28 @@ class GroupCommit:
         await self._commit(batch[:middle])
         await self._commit(batch[middle:])
 
-    async def _in_one_transaction(self, plans: Sequence[Plan]) -> dict[UUID, Outcome]:
-        for _ in range(REFERENCE_ATTEMPTS - 1):
+    async def _in_one_transaction(self, batch: Sequence[W]) -> Sequence[A]:
+        for _ in range(REPEATS - 1):
             try:
-                return await self._db.run(lambda tx: commit_plans(tx, plans))
-            except ReferenceTaken:
-                continue  # new references are drawn each time
-        return await self._db.run(lambda tx: commit_plans(tx, plans))
+                return await self._db.run(lambda tx: self._work(tx, batch), pipelined=True)
+            except psycopg.Error as error:
+                if not self._is_chance(error):
+                    raise
+        return await self._db.run(lambda tx: self._work(tx, batch), pipelined=True)
 
-    def _refuse_beaten(self, won: set[Key], gone: set[Part], *, before: int) -> None:
-        """Whoever waits for a seat-leg that has just been won has lost it.
-
-        So has who waits for a part of the way that was found taken, if they asked `before` the database was: for a
-        later request it might have been given up meanwhile.
-        """
-        still: deque[_Entry] = deque()
+    def _answer_foreseen(self, verdict: Verdict[W, A], *, before: int) -> None:
+        """Whose outcome is settled by what the batch has found out need not ask the database."""
+        still: deque[_Entry[W, A]] = deque()
         for entry in self._waiting:
-            beaten = {seat for _, seat, _ in entry.keys & won}
-            if entry.arrival <= before:
-                beaten |= {seat for _, seat, _, _ in entry.parts & gone}
-            if not beaten:
+            answer = verdict(entry.work, entry.arrival <= before)
+            if answer is None:
                 still.append(entry)
             elif not entry.answer.done():
-                entry.answer.set_result(SeatsTaken(sorted(beaten)))
+                entry.answer.set_result(answer)
         self._waiting = still
 
 
-def _fail(batch: Sequence[_Entry], error: Exception, *, cause: Exception | None = None) -> None:
+def _fail(batch: Sequence[_Entry[W, A]], error: Exception, *, cause: Exception | None = None) -> None:
     error.__cause__ = cause
     for entry in batch:
         if not entry.answer.done():

@@ -9,7 +9,7 @@ from kiti.core.settings import Settings
 from kiti.db import Database
 from kiti.db.queue import Queue
 from kiti.flows.catalogue import Catalogue
-from kiti.flows.grouping import GroupCommit
+from kiti.flows.commit import Reservations
 from kiti.gateways.gateway import Gateway
 from kiti.tickets.signing import SigningKey
 
@@ -21,7 +21,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     db: Database
     queue: Queue
     catalogue: Catalogue
-    commits: GroupCommit
+    commits: Reservations
     gateways: Mapping[str, Gateway]
     ticket_key: SigningKey
 

@@ -73,18 +73,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A reservation that has been checked against the catalogue: what to claim and what it costs."""
 
     booking: UUID
-    reservation: Reservation
+    contact: Contact
+    language: str
+    actor: str
+    hold_seconds: int
     currency: str
     seats: tuple[NewSeat, ...]
+    amount: int
+    # The seat-legs to claim.
+    wants: tuple[Want, ...]
     # Boarding instants by trip: the transaction compares them with the database's clock.
     boards_at: dict[UUID, datetime]
-
-    @property
-    def wants(self) -> list[Want]:
-        """The seat-legs to claim."""
-        return [
-            Want(owner=self.booking, trip=s.trip, seat=s.seat, from_seq=s.from_seq, to_seq=s.to_seq) for s in self.seats
-        ]
 
 
 async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation, *, choice: int = 0) -> Plan:
@@ -117,11 +116,20 @@ async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation
             )
     if len(currencies) > 1:
         raise InvalidInput("items", f"One booking has one currency, not {' and '.join(currencies)}. Book separately.")
+    booking = new_id()
     return Plan(
-        booking=new_id(),
-        reservation=reservation,
+        booking=booking,
+        contact=reservation.contact,
+        language=reservation.language,
+        actor=reservation.actor,
+        hold_seconds=reservation.hold_minutes * 60,
         currency=next(iter(currencies)),
         seats=tuple(_seat_passengers(lines, reservation.passengers)),
+        amount=sum(line.fare for line in lines),
+        wants=tuple(
+            Want(owner=booking, trip=line.trip, seat=line.seat, from_seq=line.from_seq, to_seq=line.to_seq)
+            for line in lines
+        ),
         boards_at=boards_at,
     )
 

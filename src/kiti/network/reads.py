@@ -2,7 +2,7 @@
 
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -120,11 +120,6 @@ class _LayoutName(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     operator_id: UUID
     name: str
-
-
-class _Running(msgspec.Struct, frozen=True, kw_only=True):
-    id: UUID
-    now: datetime
 
 
 class _Boarding(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,10 +262,9 @@ async def schedules_after(reader: Reader, *, after: UUID, day: date, limit: int)
     return [row.id for row in await reader.many(sql.schedules_after, _Id, after=after, day=day, at_most=limit)]
 
 
-async def running(reader: Reader, *, trips: Sequence[UUID]) -> dict[UUID, datetime]:
-    """Those of these trips that are not cancelled, each with the database's clock."""
-    rows = await reader.many(sql.running, _Running, trips=list(trips))
-    return {row.id: row.now for row in rows}
+async def running(reader: Reader, *, trips: Sequence[UUID]) -> Callable[[], Awaitable[list[tuple[UUID, datetime]]]]:
+    """Ask which of these trips are not cancelled; the answer, when called for, has the database's clock with each."""
+    return await reader.ask(sql.running, tuple, trips=list(trips))
 
 
 async def boarding(reader: Reader, *, trips: Sequence[UUID]) -> dict[tuple[UUID, int], datetime]:

@@ -7,7 +7,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotFoundException
 
-from kiti.bookings.actions import ReferenceTaken, WrongState
+from kiti.bookings.actions import WrongState
 from kiti.core.errors import InvalidInput, KitiError, NotFound, Overloaded
 from kiti.db import DatabaseUnavailable
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
@@ -88,7 +88,6 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     ),
     (InvalidInput, 422, marked("Something in the address is wrong"), marked("Start again from search.")),
     (Overloaded, 503, marked("Very many people are here"), marked("Try again in a moment.")),
-    (ReferenceTaken, 503, marked("That did not work"), marked("Try again.")),
     (
         DatabaseUnavailable,
         503,
