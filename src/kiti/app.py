@@ -11,13 +11,18 @@ from litestar.datastructures import State
 
 from kiti import jobs
 from kiti.api import BODY_BYTES, create_api
+from kiti.api.express import Express
 from kiti.cli import Composition, run
 from kiti.core.settings import Settings
 from kiti.db import Database
 from kiti.db.queue import Queue
+from kiti.flows.availability import Availability
+from kiti.flows.capture import group_captures
 from kiti.flows.catalogue import Catalogue
 from kiti.flows.commit import group_reservations
+from kiti.flows.holds import group_extensions, group_releases
 from kiti.flows.house import House
+from kiti.flows.rooms import Rooms
 from kiti.gateways.flutterwave import Flutterwave
 from kiti.tickets import actions as tickets
 from kiti.web import create_web, is_page
@@ -50,7 +55,12 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             db=db,
             queue=queue,
             catalogue=Catalogue(db),
+            availability=Availability(db),
             commits=group_reservations(db),
+            extensions=group_extensions(db),
+            releases=group_releases(db),
+            captures=group_captures(db, key=ticket_key),
+            rooms=Rooms(db),
             gateways=gateways,
             ticket_key=ticket_key,
         )
@@ -79,7 +89,7 @@ async def work(house: House) -> None:
         await asyncio.sleep(WORKER_RESTART_SECONDS)
 
 
-def create_asgi(settings: Settings, *, with_worker: bool) -> Litestar:
+def create_asgi(settings: Settings, *, with_worker: bool) -> Express:
     """The web site and the API in one ASGI application."""
 
     @asynccontextmanager
@@ -96,7 +106,7 @@ def create_asgi(settings: Settings, *, with_worker: bool) -> Litestar:
 
     api = create_api()
     web = create_web(settings)
-    return Litestar(
+    application = Litestar(
         route_handlers=[*api.route_handlers, *web.route_handlers],
         dependencies=api.dependencies,
         exception_handlers={
@@ -114,6 +124,7 @@ def create_asgi(settings: Settings, *, with_worker: bool) -> Litestar:
         debug=False,
         logging_config=None,
     )
+    return Express(application, lambda: application.state.house)  # type: ignore[arg-type] # ASGI, in Litestar's types
 
 
 def answer_at_doorway(of_api: Any, of_web: Any) -> Any:

@@ -7,23 +7,18 @@ transaction; inside COMMIT (a deferred trigger) PostgreSQL completes what the pr
 import asyncio
 import contextlib
 import random
-import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import psycopg
 import pytest
+from tests.cluster import Cluster
 from tests.house import JsonObject, RunningHouse, holder, until
-
-from kiti.db.embedded import CONFIGURATION, EmbeddedDatabase
-from kiti.db.migrate import migrate
 
 pytestmark = pytest.mark.storm
 
@@ -266,24 +261,8 @@ async def test_servers_killed_at_any_time_end_every_payment_as_a_ticket_or_a_ref
 # ------------------------------------------------------------------ PostgreSQL dies
 
 
-@pytest.fixture
-def cluster() -> Iterator[tuple[EmbeddedDatabase, str]]:
-    """A PostgreSQL of its own that keeps what it has committed when its processes are killed."""
-    home = Path(tempfile.mkdtemp(prefix="kiti-crash-"))
-    embedded = EmbeddedDatabase(home / "pg", settings=CONFIGURATION + "fsync = off\n")
-    url = embedded.start()
-    migrate(url)
-    yield embedded, url
-    embedded.revive()
-    embedded.stop()
-    shutil.rmtree(home)
-
-
-async def test_what_a_buyer_was_promised_survives_the_death_of_postgresql(
-    cluster: tuple[EmbeddedDatabase, str], tmp_path: Path
-) -> None:
-    embedded, url = cluster
-    house = RunningHouse(url, tmp_path / "house")
+async def test_what_a_buyer_was_promised_survives_the_death_of_postgresql(cluster: Cluster, tmp_path: Path) -> None:
+    house = RunningHouse(cluster.url, tmp_path / "house")
     promised: list[JsonObject] = []
     seen: Counter[int] = Counter()
     try:
@@ -303,9 +282,9 @@ async def test_what_a_buyer_was_promised_survives_the_death_of_postgresql(
 
         buying = asyncio.gather(*(buyer(number) for number in range(12)))
         await until(lambda: _length(promised), lambda found: found >= 20)
-        _kill_postgres(embedded)
+        cluster.kill9()
         await asyncio.sleep(0.3)
-        await asyncio.to_thread(embedded.revive)
+        await asyncio.to_thread(cluster.revive)
         await asyncio.sleep(0.5)
         is_over.set()
         await buying
@@ -340,11 +319,3 @@ async def _promises_are_kept(house: RunningHouse, promised: list[JsonObject]) ->
         [booking["bookingId"] for booking in promised],
     )
     assert {(str(row["trip_id"]), row["seat"], row["leg"]) for row in rows} == set(wanted)
-
-
-def _kill_postgres(embedded: EmbeddedDatabase) -> None:
-    """kill -9 of the postmaster; its children notice by themselves."""
-    pid = int((embedded.directory / "postmaster.pid").read_text().partition("\n")[0])
-    postmaster = psutil.Process(pid)
-    postmaster.kill()
-    postmaster.wait(10)

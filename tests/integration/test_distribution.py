@@ -22,6 +22,8 @@ CATALOGUE = {
     "trip",
     "trip_stop",
     "ticket_key",
+    "waiting_room",
+    "waiting_room_trip",
 }
 
 # Growing with sales, each with the column by which it is distributed.
@@ -39,6 +41,8 @@ SALES = {
     "ticket": "booking_id",
     "webhook_delivery": "digest",
     "audit_event": "subject_id",
+    "idempotency_key": "key",
+    "waiting_place_use": "room_id",
 }
 
 # Alembic's single row, and the job queue, whose schema is procrastinate's own.

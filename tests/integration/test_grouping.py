@@ -38,7 +38,8 @@ def plan(trip: UUID, *seats: str, leg: int = 0, name: str = "") -> Plan:
             for seat in seats
         ),
         wants=tuple(Want(owner=booking, trip=trip, seat=seat, from_seq=leg, to_seq=leg + 1) for seat in seats),
-        boards_at={trip: datetime.now(UTC) + timedelta(days=1)},
+        journeys=(),
+        boards_at=((trip, datetime.now(UTC) + timedelta(days=1)),),
     )
 
 

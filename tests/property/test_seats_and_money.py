@@ -177,7 +177,7 @@ class Sale(RuleBasedStateMachine):
             return
         reserved = self.run(reserve(self.world.house, reservation))  # a free seat is never refused
         at = self.now()
-        self.bookings.append(Held(reserved.booking.id, keys, at + minutes * 60, at + 3600, "held"))
+        self.bookings.append(Held(reserved.plan.booking, keys, at + minutes * 60, at + 3600, "held"))
 
     @precondition(lambda self: self.bookings)
     @rule(pick=st.integers(0, 99), minutes=st.integers(1, 30))
@@ -185,7 +185,7 @@ class Sale(RuleBasedStateMachine):
         held = self._pick(pick)
         alive = held.state == "held" and held.expires_at > self.now()
         try:
-            self.run(holds.extend(self.world.house.db, booking=held.id, minutes=minutes, actor="test"))
+            self.run(holds.extend(self.world.house, booking=held.id, minutes=minutes, actor="test"))
         except WrongState:
             assert not alive
             return
@@ -197,7 +197,7 @@ class Sale(RuleBasedStateMachine):
     def release(self, pick: int) -> None:
         held = self._pick(pick)
         try:
-            self.run(holds.release(self.world.house.db, booking=held.id, actor="test"))
+            self.run(holds.release(self.world.house, booking=held.id, actor="test"))
         except WrongState:
             assert held.state == "confirmed"
             return

@@ -49,6 +49,7 @@ OWNERS = {
     "payments": {"payment", "payment_history", "charge", "refund", "webhook_delivery"},
     "seats": {"seat_claim", "seat_block"},
     "tickets": {"ticket", "ticket_key"},
+    "waiting": {"waiting_room", "waiting_room_trip", "waiting_place_use"},
 }  # fmt: skip
 
 

@@ -12,12 +12,14 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from kiti import __version__
 from kiti.api.bookings import Bookings, Reservations
+from kiti.api.changes import SeatChanges
 from kiti.api.jobs import Jobs
 from kiti.api.operations import Operations
 from kiti.api.payments import Payments, Refunds
-from kiti.api.problems import of_bug, of_database_trouble, of_http_error, of_kiti_error
+from kiti.api.problems import of_error, of_http_error
 from kiti.api.tickets import Tickets
 from kiti.api.trips import Trips
+from kiti.api.waiting import Places
 from kiti.core.errors import KitiError
 from kiti.flows.house import House
 
@@ -27,13 +29,24 @@ BODY_BYTES = 64 * 1024
 def create_api() -> AppConfig:
     """Handlers, errors and the OpenAPI document of the JSON API."""
     return AppConfig(
-        route_handlers=[Trips, Reservations, Bookings, Payments, Refunds, Tickets, Jobs, Operations],
+        route_handlers=[
+            Trips,
+            Places,
+            Reservations,
+            Bookings,
+            SeatChanges,
+            Payments,
+            Refunds,
+            Tickets,
+            Jobs,
+            Operations,
+        ],
         dependencies={"house": Provide(_house, sync_to_thread=False)},
         exception_handlers={
-            KitiError: of_kiti_error,
+            KitiError: of_error,
             HTTPException: of_http_error,
-            psycopg.OperationalError: of_database_trouble,
-            Exception: of_bug,
+            psycopg.OperationalError: of_error,
+            Exception: of_error,
         },
         openapi_config=OpenAPIConfig(
             title="Kiti",

@@ -8,12 +8,13 @@ from litestar.params import QueryParameter
 
 from kiti.api import wire
 from kiti.api.access import check_booking
-from kiti.bookings.model import Contact, NewSeat
+from kiti.bookings.model import Contact
 from kiti.core import text
 from kiti.core.errors import InvalidInput
 from kiti.core.money import Money
 from kiti.core.tokens import hold_token
 from kiti.flows import holds, show
+from kiti.flows.availability import SeatMap
 from kiti.flows.house import House
 from kiti.flows.plan import Item, Passenger, Reservation
 from kiti.flows.reserve import reserve
@@ -31,30 +32,7 @@ class Reservations(Controller):
     @post(summary="Hold seats for some minutes")
     async def reserve(self, house: House, data: wire.ReserveBody) -> wire.ReservedShape:
         """All seats or none; a 409 names the taken ones in `seatNumbers`."""
-        reserved = await reserve(house, _reservation(data))
-        booking = reserved.booking
-        of_trip: dict[UUID, list[NewSeat]] = {}
-        for seat in booking.seats:
-            of_trip.setdefault(seat.trip, []).append(seat)
-        return wire.ReservedShape(
-            booking_id=booking.id,
-            reference=booking.reference,
-            status="HELD",
-            trip_id=booking.seats[0].trip,
-            seat_numbers=[seat.seat for seat in booking.seats],
-            items=[
-                _item(
-                    await house.catalogue.trip(trip),
-                    [seat.seat for seat in seats],
-                    (seats[0].from_seq, seats[0].to_seq),
-                )
-                for trip, seats in of_trip.items()
-            ],
-            amount=booking.amount,
-            currency=booking.currency,
-            expires_at=reserved.expires_at,
-            hold_token=hold_token(booking.id, secret=house.settings.jwt_secret),
-        )
+        return await hold_seats(house, data)
 
     @get(summary="The seat map of a trip between two stops")
     async def seats(
@@ -70,7 +48,7 @@ class Reservations(Controller):
         headers = {"ETag": found.etag, "Cache-Control": "no-cache"}
         if request.headers.get("if-none-match") == found.etag:
             return Response(None, status_code=304, headers=headers)
-        return Response(_seat_map(found), headers=headers)
+        return Response(seat_map_shape(found), headers=headers)
 
 
 class Bookings(Controller):
@@ -83,7 +61,7 @@ class Bookings(Controller):
     async def show(self, house: House, request: Request[Any, Any, Any], booking_id: UUID) -> wire.BookingShape:
         """As its holder sees it."""
         check_booking(request, booking_id, house.settings)
-        return _booking(await show.booking(house, booking_id))
+        return shape_of(await show.booking(house, booking_id))
 
     @post("/extend", summary="Hold on", status_code=200)
     async def extend(
@@ -92,15 +70,15 @@ class Bookings(Controller):
         """For some minutes from now, up to an hour after the hold began."""
         check_booking(request, booking_id, house.settings)
         minutes = (data or wire.ExtendBody()).hold_duration_minutes
-        await holds.extend(house.db, booking=booking_id, minutes=minutes, actor="guest")
-        return _booking(await show.booking(house, booking_id))
+        await holds.extend(house, booking=booking_id, minutes=minutes, actor="guest")
+        return shape_of(await show.booking(house, booking_id))
 
     @delete("/hold", summary="Give the seats back", status_code=200)
     async def release(self, house: House, request: Request[Any, Any, Any], booking_id: UUID) -> wire.BookingShape:
         """At once; others can take them."""
         check_booking(request, booking_id, house.settings)
-        await holds.release(house.db, booking=booking_id, actor="guest")
-        return _booking(await show.booking(house, booking_id))
+        await holds.release(house, booking=booking_id, actor="guest")
+        return shape_of(await show.booking(house, booking_id))
 
     @put("/passengers", summary="Say who travels")
     async def passengers(
@@ -122,7 +100,35 @@ class Bookings(Controller):
             contact=None if data.contact is None else contact_of(data.contact),
             actor="guest",
         )
-        return _booking(await show.booking(house, booking_id))
+        return shape_of(await show.booking(house, booking_id))
+
+
+async def hold_seats(house: House, data: wire.ReserveBody) -> wire.ReservedShape:
+    """Reserve, and say what was reserved."""
+    reserved = await reserve(house, _reservation(data))
+    plan = reserved.plan
+    return wire.ReservedShape(
+        booking_id=plan.booking,
+        reference=reserved.reference,
+        status="HELD",
+        trip_id=plan.seats[0].trip,
+        seat_numbers=[seat.seat for seat in plan.seats],
+        items=[
+            wire.ItemShape(
+                trip_id=journey.trip.trip.id,
+                seat_numbers=list(journey.seats),
+                from_=journey.boards.code,
+                to=journey.alights.code,
+                departure_at=journey.boards.departs_at,
+                arrival_at=journey.alights.arrives_at,
+            )
+            for journey in plan.journeys
+        ],
+        amount=plan.amount,
+        currency=plan.currency,
+        expires_at=reserved.expires_at,
+        hold_token=hold_token(plan.booking, secret=house.settings.jwt_secret),
+    )
 
 
 def contact_of(body: wire.ContactBody) -> Contact:
@@ -190,7 +196,8 @@ def _item(trip: TripDetail, numbers: list[str], places: tuple[int, int]) -> wire
     )
 
 
-def _seat_map(found: show.SeatMap) -> wire.SeatMapShape:
+def seat_map_shape(found: SeatMap) -> wire.SeatMapShape:
+    """A seat map as the API writes it."""
     return wire.SeatMapShape(
         trip_id=found.trip.trip.id,
         from_=found.boards.code,
@@ -219,7 +226,8 @@ def money(amount: Money) -> wire.MoneyShape:
     return wire.MoneyShape(amount=amount.amount, currency=amount.currency)
 
 
-def _booking(view: show.BookingView) -> wire.BookingShape:
+def shape_of(view: show.BookingView) -> wire.BookingShape:
+    """A booking as the API writes it."""
     booking = view.booking
     unpaid = booking.state in {"held", "awaiting_payment", "expired"}
     return wire.BookingShape(

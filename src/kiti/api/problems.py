@@ -11,16 +11,17 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
 from litestar.exceptions import NotFoundException as NoRoute
-from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
 
 from kiti.api.access import NotAllowed, NotAuthenticated
 from kiti.bookings.actions import WrongState
 from kiti.core.errors import InvalidInput, KitiError, NotFound, Overloaded
 from kiti.db import DatabaseUnavailable
+from kiti.flows.changes import FareDiffers
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.webhooks import ForgedWebhook
 from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
+from kiti.tickets.actions import TicketsUsed
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,23 @@ class FieldError(msgspec.Struct, frozen=True):
 
     field: str
     message: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A problem as it goes out, whichever way the request came in."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = {}
+
+    def to_response(self) -> Response[bytes]:
+        """For Litestar."""
+        return Response(
+            self.body,
+            status_code=self.status,
+            media_type=MEDIA_TYPE,
+            headers={"Cache-Control": "no-store", **self.headers},
+        )
 
 
 class Problem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -59,6 +77,8 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     (InvalidInput, 422, "VALIDATION_ERROR", "Invalid input"),
     (NotFound, 404, "NOT_FOUND", "Not found"),
     (WrongState, 409, "CONFLICT", "Wrong state"),
+    (FareDiffers, 409, "CONFLICT", "Fare differs"),
+    (TicketsUsed, 409, "CONFLICT", "Already boarded"),
     (PaymentChanged, 409, "CONFLICT", "Changed meanwhile"),
     (RefundExceedsCharge, 409, "CONFLICT", "More than was paid"),
     (PaymentRefused, 402, "PAYMENT_ERROR", "Payment declined"),
@@ -83,50 +103,60 @@ CODES = {
 }
 
 
-def of_kiti_error(request: Request[Any, Any, Any], error: KitiError) -> Response[bytes]:
-    """An error of ours, by the table; one that the table lacks is a bug and answers 500."""
-    row = next((row for row in TABLE if isinstance(error, row[0])), None)
-    if row is None:
-        return of_bug(request, error)
-    _, status, code, title = row
-    errors = [FieldError(error.field, error.message)] if isinstance(error, InvalidInput) else []
-    seats = error.seats if isinstance(error, SeatsTaken) else []
-    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, Overloaded) else {}
-    return _answer(request, status, code, title, str(error), errors=errors, seats=seats, headers=headers)
+def of_any(error: Exception, *, path: str, method: str) -> Answer:
+    """An error of ours by the table, of PostgreSQL, or one that we did not foresee."""
+    match error:
+        case KitiError():
+            return _of_kiti_error(error, path=path, method=method)
+        case psycopg.OperationalError():
+            # It went away or could not get a lock in the middle of it: what was not committed has not happened.
+            log.warning("the database did not do it", path=path, method=method, exc_info=error)
+            detail = "The database did not answer. Look whether it was done, then try again in a moment."
+            return _answer(path, 503, "UNAVAILABLE", "Try again", detail, headers={"Retry-After": "1"})
+        case _:
+            return _of_bug(error, path=path, method=method)
 
 
 def of_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """An error of the framework: no such route, a body that is not what it should be."""
+    path = request.url.path
     if isinstance(error, NotAuthorizedException):
-        return _answer(request, 401, CODES[401], "Not authenticated", error.detail)
+        return _answer(path, 401, CODES[401], "Not authenticated", error.detail).to_response()
     if isinstance(error, ValidationException):
-        return _answer(request, 422, CODES[422], "Invalid input", "See errors.", errors=_fields(request, error))
+        wrong = _fields(request, error)
+        return _answer(path, 422, CODES[422], "Invalid input", "See errors.", errors=wrong).to_response()
     if error.status_code >= SERVER_ERRORS:
-        return of_bug(request, error)
+        return of_error(request, error)
     detail = "There is nothing at this address." if isinstance(error, NoRoute) else error.detail
     code = CODES.get(error.status_code, "BAD_REQUEST")
-    return _answer(request, error.status_code, code, detail.partition(":")[0][:80], detail, headers=error.headers)
+    title = detail.partition(":")[0][:80]
+    return _answer(path, error.status_code, code, title, detail, headers=error.headers).to_response()
 
 
-def of_database_trouble(request: Request[Any, Any, Any], error: psycopg.OperationalError) -> Response[bytes]:
-    """PostgreSQL went away or could not get a lock in the middle of it: what was not committed has not happened."""
-    log.warning("the database did not do it", path=request.url.path, method=request.method, exc_info=error)
-    detail = "The database did not answer. Look whether it was done, then try again in a moment."
-    return _answer(request, 503, "UNAVAILABLE", "Try again", detail, headers={"Retry-After": "1"})
-
-
-def of_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Something that we did not foresee: the log gets all of it, the caller a sentence."""
+def of_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Any other error, for Litestar."""
     if _is_undecodable_body(error):
-        return _answer(request, 400, CODES[400], "Malformed JSON", "The body is not UTF-8, or nested too deeply.")
-    log.error("unforeseen", path=request.url.path, method=request.method, exc_info=error)
-    return _answer(
-        request,
-        HTTP_500_INTERNAL_SERVER_ERROR,
-        "INTERNAL_ERROR",
-        "Internal error",
-        "Something went wrong on our side. It has been noted; try again in a moment.",
-    )
+        detail = "The body is not UTF-8, or nested too deeply."
+        return _answer(request.url.path, 400, CODES[400], "Malformed JSON", detail).to_response()
+    return of_any(error, path=request.url.path, method=request.method).to_response()
+
+
+def _of_kiti_error(error: KitiError, *, path: str, method: str) -> Answer:
+    row = next((row for row in TABLE if isinstance(error, row[0])), None)
+    if row is None:  # one that the table lacks is a bug
+        return _of_bug(error, path=path, method=method)
+    _, status, code, title = row
+    errors = [FieldError(error.field, error.message)] if isinstance(error, InvalidInput) else []
+    seats = error.seats if isinstance(error, SeatsTaken) else []
+    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, Overloaded) else {}
+    return _answer(path, status, code, title, str(error), errors=errors, seats=seats, headers=headers)
+
+
+def _of_bug(error: Exception, *, path: str, method: str) -> Answer:
+    """The log gets all of it, the caller a sentence."""
+    log.error("unforeseen", path=path, method=method, exc_info=error)
+    detail = "Something went wrong on our side. It has been noted; try again in a moment."
+    return _answer(path, 500, "INTERNAL_ERROR", "Internal error", detail)
 
 
 def _is_undecodable_body(error: Exception) -> bool:
@@ -159,7 +189,7 @@ def _as_spelt(request: Request[Any, Any, Any], item: Mapping[str, Any]) -> str:
 
 
 def _answer(
-    request: Request[Any, Any, Any],
+    path: str,
     status: int,
     code: str,
     title: str,
@@ -168,7 +198,7 @@ def _answer(
     errors: list[FieldError] | None = None,
     seats: list[str] | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Response[bytes]:
+) -> Answer:
     problem = Problem(
         type="about:blank",
         title=title,
@@ -177,13 +207,8 @@ def _answer(
         code=code,
         error=title,
         status_code=status,
-        instance=request.url.path,
+        instance=path,
         errors=errors or [],
         seat_numbers=seats or [],
     )
-    return Response(
-        msgspec.json.encode(problem),
-        status_code=status,
-        media_type=MEDIA_TYPE,
-        headers={"Cache-Control": "no-store", **(headers or {})},
-    )
+    return Answer(status, msgspec.json.encode(problem), headers or {})

@@ -110,7 +110,7 @@ class BookedSeat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Due(msgspec.Struct, frozen=True, kw_only=True):
-    """A booking that has been swept: its hold was over."""
+    """A booking by its id: one that was swept, moved or found."""
 
     id: UUID
 

@@ -1,3 +1,4 @@
+-- Bookings of one moment: what their claims were told by the database's clock.
 -- open_bookings :execute
 INSERT INTO booking (
     id, reference, state, currency, amount, contact_name, contact_email, contact_phone, language,
@@ -13,27 +14,27 @@ SELECT
     new.contact_email,
     new.contact_phone,
     new.language,
-    new.held_at,
-    new.hold_expires_at AS hold_until,
-    new.hold_expires_at,
-    new.hold_cap_at
+    %(held_at)s::timestamptz AS created_at,
+    %(held_at)s::timestamptz + new.hold_seconds * interval '1 second' AS hold_until,
+    %(held_at)s::timestamptz + new.hold_seconds * interval '1 second' AS hold_expires_at,
+    %(held_at)s::timestamptz + %(cap_seconds)s::integer * interval '1 second' AS hold_cap_at
 FROM unnest(
     %(ids)s::uuid[], %(references)s::text[], %(currencies)s::text[], %(amounts)s::bigint[],
-    %(names)s::text[], %(emails)s::text[], %(phones)s::text[], %(languages)s::text[],
-    %(held_ats)s::timestamptz[], %(hold_expires_ats)s::timestamptz[], %(hold_cap_ats)s::timestamptz[]
-) AS new (
-    id, reference, currency, amount, contact_name, contact_email, contact_phone, language,
-    held_at, hold_expires_at, hold_cap_at
-);
+    %(names)s::text[], %(emails)s::text[], %(phones)s::text[], %(languages)s::text[], %(hold_seconds)s::integer[]
+) AS new (id, reference, currency, amount, contact_name, contact_email, contact_phone, language, hold_seconds);
 
+-- taken_references :many
+SELECT reference FROM booking_reference
+WHERE reference = any(%(references)s::text[]);
+
+-- A reference that exists is refused by the primary key.
 -- open_references :execute
 INSERT INTO booking_reference (reference, booking_id)
 SELECT
     new.reference,
     new.booking_id
 FROM unnest(%(references)s::text[], %(bookings)s::uuid[]) AS new (reference, booking_id)
-ORDER BY new.reference
-ON CONFLICT (reference) DO NOTHING;
+ORDER BY new.reference;
 
 -- open_seats :execute
 INSERT INTO booking_seat (
@@ -98,6 +99,29 @@ FROM booking
 WHERE id = %(id)s
 FOR UPDATE;
 
+-- Locks many, in the order of their ids as everybody does who locks more than one.
+-- lock_many :many
+SELECT
+    id,
+    reference,
+    state,
+    currency,
+    amount,
+    contact_name,
+    contact_email,
+    contact_phone,
+    language,
+    created_at,
+    hold_until,
+    hold_expires_at,
+    hold_cap_at,
+    confirmed_at,
+    kiti_now() AS now
+FROM booking
+WHERE id = any(%(ids)s::uuid[])
+ORDER BY id
+FOR UPDATE;
+
 -- seats_of :many
 SELECT
     booking_id,
@@ -119,28 +143,32 @@ FROM booking_reference
 INNER JOIN booking ON booking_reference.booking_id = booking.id
 WHERE booking_reference.reference = %(reference)s AND booking.contact_phone = %(phone)s;
 
--- move :execute
+-- move :many
 UPDATE booking SET
-    state = %(to_state)s,
-    confirmed_at = CASE WHEN %(to_state)s = 'confirmed' THEN kiti_now() ELSE confirmed_at END,
+    state = %(to_state)s::text,
+    confirmed_at = CASE WHEN %(to_state)s::text = 'confirmed' THEN kiti_now() ELSE booking.confirmed_at END,
     arrives_at = CASE
-        WHEN %(to_state)s = 'confirmed'
+        WHEN %(to_state)s::text = 'confirmed'
             THEN (
                 SELECT max(trip_stop.arrives_at)
                 FROM booking_seat
                 INNER JOIN trip_stop
                     ON booking_seat.trip_id = trip_stop.trip_id AND booking_seat.to_seq = trip_stop.seq
-                WHERE booking_seat.booking_id = %(id)s
+                WHERE booking_seat.booking_id = booking.id
             )
         ELSE booking.arrives_at
     END
-WHERE id = %(id)s AND state = %(from_state)s;
+FROM unnest(%(ids)s::uuid[], %(from_states)s::text[]) AS moved (id, from_state)
+WHERE booking.id = moved.id AND booking.state = moved.from_state
+RETURNING booking.id;
 
--- set_hold :execute
+-- set_holds :many
 UPDATE booking SET
-    hold_expires_at = %(expires_at)s,
-    hold_until = CASE WHEN %(asked)s THEN %(expires_at)s ELSE hold_until END
-WHERE id = %(id)s AND state IN ('held', 'awaiting_payment');
+    hold_expires_at = hold.expires_at,
+    hold_until = CASE WHEN %(asked)s::boolean THEN hold.expires_at ELSE booking.hold_until END
+FROM unnest(%(ids)s::uuid[], %(expires_ats)s::timestamptz[]) AS hold (id, expires_at)
+WHERE booking.id = hold.id AND booking.state IN ('held', 'awaiting_payment')
+RETURNING booking.id;
 
 -- set_contact :execute
 UPDATE booking SET contact_name = %(name)s, contact_email = %(email)s, contact_phone = %(phone)s
@@ -156,7 +184,7 @@ WITH due AS (
     SELECT id FROM booking
     WHERE state IN ('held', 'awaiting_payment') AND hold_expires_at <= kiti_now()
     ORDER BY hold_expires_at
-    LIMIT %(limit)s
+    LIMIT %(limit)s::integer
     FOR UPDATE SKIP LOCKED
 )
 
@@ -171,7 +199,7 @@ WITH arrived AS (
     SELECT id FROM booking
     WHERE state = 'confirmed' AND arrives_at <= kiti_now()
     ORDER BY arrives_at
-    LIMIT %(limit)s
+    LIMIT %(limit)s::integer
     FOR UPDATE SKIP LOCKED
 )
 
@@ -221,3 +249,60 @@ WHERE
 GROUP BY seat_claim.owner_id, seat_claim.trip_id, seat_claim.seat
 ORDER BY seat_claim.owner_id, seat_claim.trip_id, seat_claim.seat
 LIMIT 100;
+
+-- take_lines :many
+DELETE FROM booking_seat
+USING unnest(%(trips)s::uuid[], %(seats)s::text[]) AS old (trip_id, seat)
+WHERE
+    booking_seat.booking_id = %(booking)s
+    AND booking_seat.trip_id = old.trip_id
+    AND booking_seat.seat = old.seat
+RETURNING booking_seat.trip_id, booking_seat.seat, booking_seat.position;
+
+-- put_lines :execute
+INSERT INTO booking_seat (
+    booking_id, trip_id, seat, from_seq, to_seq, position, operator_id, class, fare, passenger_name
+)
+SELECT
+    %(booking)s AS booking_id,
+    new.trip_id,
+    new.seat,
+    new.from_seq,
+    new.to_seq,
+    new.position,
+    new.operator_id,
+    new.class,
+    new.fare,
+    new.passenger_name
+FROM unnest(
+    %(trips)s::uuid[], %(seats)s::text[], %(from_seqs)s::smallint[], %(to_seqs)s::smallint[],
+    %(positions)s::smallint[], %(operators)s::uuid[], %(classes)s::text[], %(fares)s::bigint[],
+    %(passenger_names)s::text[]
+) AS new (trip_id, seat, from_seq, to_seq, position, operator_id, class, fare, passenger_name);
+
+-- When the last trip of a confirmed booking arrives, after its trips have changed.
+-- renew_arrival :execute
+UPDATE booking SET
+    arrives_at = (
+        SELECT max(trip_stop.arrives_at)
+        FROM booking_seat
+        INNER JOIN trip_stop
+            ON booking_seat.trip_id = trip_stop.trip_id AND booking_seat.to_seq = trip_stop.seq
+        WHERE booking_seat.booking_id = %(id)s
+    )
+WHERE id = %(id)s AND state = 'confirmed';
+
+-- by_reference :maybe
+SELECT booking_id AS id
+FROM booking_reference
+WHERE reference = %(reference)s;
+
+-- Whose claims these are, for people to read.
+-- names_of :many
+SELECT
+    id,
+    reference,
+    state
+FROM booking
+WHERE id = any(%(bookings)s::uuid[])
+ORDER BY id;

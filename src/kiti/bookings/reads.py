@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from kiti.bookings.model import BookedSeat, Booking, Due
+from kiti.bookings.model import BookedSeat, Booking, BookingName, Due
 from kiti.core.errors import NotFound
 from kiti.db import Reader, load
 
@@ -39,6 +39,19 @@ async def by_reference_and_phone(reader: Reader, *, reference: str, phone: str) 
     if found is None:
         raise NotFound("No booking has that reference and phone number. Check both and try again.")
     return found.id
+
+
+async def by_reference(reader: Reader, *, reference: str) -> UUID:
+    """The id of the booking with that reference, for staff: a reference alone is no right. Raises NotFound."""
+    found = await reader.maybe(sql.by_reference, Due, reference=reference)
+    if found is None:
+        raise NotFound(f"No booking has the reference {reference}.")
+    return found.id
+
+
+async def names_of(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, BookingName]:
+    """Reference and state of those of these ids that are bookings."""
+    return {row.id: row for row in await reader.many(sql.names_of, BookingName, bookings=list(bookings))}
 
 
 async def confirmed_without_claims(reader: Reader) -> list[Stray]:

@@ -4,15 +4,15 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import click
 import msgspec
 import psycopg
-from litestar import Litestar
 from rich.console import Console
 
 from kiti import __version__
-from kiti.cli import demo, doctor, jobs, money, serve
+from kiti.cli import demo, doctor, jobs, money, rooms, seats, serve
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.flows.house import House
@@ -23,7 +23,7 @@ class Composition(msgspec.Struct, frozen=True):
 
     open_house: Callable[[Settings], AbstractAsyncContextManager[House]]
     work: Callable[[House], Awaitable[None]]
-    create_asgi: Callable[..., Litestar]
+    create_asgi: Callable[..., Any]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +32,16 @@ def kiti() -> None:
     """Kiti sells seats on dated departures of buses, shuttles, ferries and trains."""
 
 
-for _command in (*serve.COMMANDS, *jobs.COMMANDS, *money.COMMANDS, demo.demo, demo.simulator, doctor.doctor):
+for _command in (
+    *serve.COMMANDS,
+    *jobs.COMMANDS,
+    *money.COMMANDS,
+    *seats.COMMANDS,
+    *rooms.COMMANDS,
+    demo.demo,
+    demo.simulator,
+    doctor.doctor,
+):
     kiti.add_command(_command)
 
 

@@ -1,6 +1,7 @@
 """Commands that serve, work, migrate and seed."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -33,6 +34,7 @@ T = TypeVar("T")
 console = Console(soft_wrap=True)
 BACKLOG = 2048
 DRAIN_SECONDS = 0.3
+COLLECT_AFTER_OBJECTS = 20_000
 WATCH_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -172,10 +174,22 @@ async def _serve(composition: Any, settings: Settings, *, with_worker: bool) -> 
         log_enabled=False,
     )
     stop_on_signals(server.stop)
+    calm_collector()
     console.print(f"Kiti serves {settings.base_url} (listening on {settings.host}:{settings.port}).")
     await server.serve()
     # Its threads still hand over their last answers; an interpreter that ends under them aborts.
     await asyncio.sleep(DRAIN_SECONDS)
+
+
+def calm_collector() -> None:
+    """Let the garbage collector leave alone what was loaded at the start, and look less often at the rest.
+
+    A request makes thousands of objects and hardly a cycle; with Python's settings a third of a reservation's time
+    went into looking for them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, 20, 50)
 
 
 async def _work(composition: Any, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Identifiers made by the application: UUIDv7, and references that a person reads aloud."""
 
+import os
 import secrets
 import time
 from uuid import UUID
@@ -13,7 +14,7 @@ _REFERENCES = len(REFERENCE_ALPHABET) ** REFERENCE_LENGTH
 def new_id() -> UUID:
     """A UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits."""
     milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & (2**48 - 1)) << 80 | secrets.randbits(80)
+    value = (milliseconds & (2**48 - 1)) << 80 | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value)

@@ -18,7 +18,8 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
 def clean(text: str, *, field: str, length: int = NAME_LENGTH) -> str:
     """Trimmed, in NFC, single spaces; raises InvalidInput for control characters or too much text."""
-    tidy = " ".join(unicodedata.normalize("NFC", text).split())
+    # ASCII is in NFC already.
+    tidy = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
     # With single spaces as its only separators, what does not print is exactly Unicode's category C.
     if not tidy.isprintable():
         raise InvalidInput(field, "It has control characters or invisible ones in it. Type it again.")

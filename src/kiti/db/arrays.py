@@ -21,6 +21,7 @@ from psycopg.pq import Format
 _HEADER = struct.Struct(">iiIii")
 _INT16, _INT32, _INT64 = struct.Struct(">ih"), struct.Struct(">ii"), struct.Struct(">iq")
 _LENGTH = struct.Struct(">i").pack
+_LENGTH_BYTES = 4
 _NULL = _LENGTH(-1)
 _UUID_LENGTH = _LENGTH(16)
 _JSONB_VERSION = b"\x01"
@@ -54,6 +55,17 @@ def encode(values: Sequence[Any], *, element: str) -> Encoded:
     return kind.encoded(head + b"".join(parts))
 
 
+def encode_one(value: Any, *, element: str) -> bytes | None:
+    """A single value of such a type, without its length; None for NULL."""
+    return None if value is None else TYPES[element].element(value)[_LENGTH_BYTES:]
+
+
+def oid_of(cast: str) -> int:
+    """The number of the type that a cast names: "uuid", "uuid[]"."""
+    kind = TYPES[cast.removesuffix("[]")]
+    return kind.array_oid if cast.endswith("[]") else kind.element_oid
+
+
 def dumpers() -> list[tuple[type[Encoded], type[Dumper]]]:
     """What a connection's adapters have to be told once."""
     return [(kind.encoded, kind.dumper) for kind in TYPES.values()]
@@ -64,6 +76,7 @@ class _Kind:
         self, name: str, *, element_oid: int, array_oid: int, element: Callable[[Any], bytes], repeats: bool = True
     ) -> None:
         self.element_oid = element_oid
+        self.array_oid = array_oid
         self.element = element
         self.repeats = repeats
         self.encoded: type[Encoded] = type(f"Encoded_{name}", (Encoded,), {"__slots__": ()})
@@ -113,6 +126,7 @@ TYPES: dict[str, _Kind] = {
     "integer": _Kind("integer", element_oid=23, array_oid=1007, element=lambda v: _INT32.pack(4, v)),
     "bigint": _Kind("bigint", element_oid=20, array_oid=1016, element=lambda v: _INT64.pack(8, v)),
     "text": _Kind("text", element_oid=25, array_oid=1009, element=_text),
+    "bytea": _Kind("bytea", element_oid=17, array_oid=1001, element=lambda v: _LENGTH(len(v)) + v, repeats=False),
     "uuid": _Kind("uuid", element_oid=2950, array_oid=2951, element=_uuid, repeats=False),
     "jsonb": _Kind("jsonb", element_oid=3802, array_oid=3807, element=_jsonb, repeats=False),
     "date": _Kind("date", element_oid=1082, array_oid=1182, element=_day),

@@ -10,17 +10,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
+from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection, AsyncPipeline, errors, pq
+from psycopg import AsyncConnection, errors, pq
 from psycopg.rows import class_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from kiti.core.errors import KitiError
 from kiti.db.arrays import dumpers, encode
+from kiti.db.pipeline import Pipeline
 from kiti.db.queries import Query
 
 T = TypeVar("T")
+Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 OPEN_TIMEOUT_SECONDS = 30.0
 CONNECT_TIMEOUT_SECONDS = 10
@@ -28,6 +31,7 @@ ACQUIRE_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 3_000
 DEADLOCK_ATTEMPTS = 5
+MOST_PIPELINES = 6
 
 _open: ContextVar[bool] = ContextVar("kiti_open_transaction", default=False)
 
@@ -39,9 +43,8 @@ class DatabaseUnavailable(KitiError):
 class Reader:
     """Runs named queries on one connection. Parameters are given by name, rows come back as structs."""
 
-    def __init__(self, connection: AsyncConnection[Any], pipeline: AsyncPipeline | None = None) -> None:
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
         self.connection = connection
-        self._pipeline = pipeline
 
     async def many(self, query: Query, row: Callable[..., T], **params: Any) -> list[T]:
         """Every row, each made by calling `row` with its columns by name."""
@@ -78,26 +81,56 @@ class Reader:
 
 
 class Transaction(Reader):
-    """A Reader that may also write; everything is committed together, or nothing is."""
+    """A Reader that may also write; everything is committed together, or nothing is.
+
+    Verbs put into `changed` whose copies elsewhere in this process are out of date once it is committed.
+    """
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        super().__init__(connection)
+        self.changed: set[UUID] = set()
 
     async def execute(self, query: Query, **params: Any) -> int:
         """Run a statement for its effect; the number of rows it touched."""
         assert query.kind == "execute", query.name
         async with self.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
             await cursor.execute(query.text, _bind(query, params))
-            if cursor.rowcount < 0:  # pipelined, so the answer is still on its way
-                assert self._pipeline is not None
-                await self._pipeline.sync()
             return cursor.rowcount
 
     async def send(self, query: Query, **params: Any) -> None:
-        """Run a statement whose outcome nobody needs to know: if it fails, everything does, at the commit at latest.
+        """Run a statement whose outcome nobody needs to know: if it fails, everything does, at the commit at latest."""
+        await self.execute(query, **params)
 
-        In a pipelined transaction nobody waits for it either.
-        """
+
+class _Pipelined(Transaction):
+    """A Transaction whose statements go out with the next one that is waited for."""
+
+    def __init__(self, connection: AsyncConnection[Any], pipeline: Pipeline) -> None:
+        super().__init__(connection)
+        self._pipeline = pipeline
+
+    async def many(self, query: Query, row: Callable[..., T], **params: Any) -> list[T]:
+        assert query.kind == "many", query.name
+        return await self._pipeline.rows(self._pipeline.queue(query, params), row)
+
+    async def maybe(self, query: Query, row: Callable[..., T], **params: Any) -> T | None:
+        assert query.kind in {"maybe", "one"}, query.name
+        found = await self._pipeline.rows(self._pipeline.queue(query, params), row)
+        assert len(found) <= 1, f"{query.name} gave more than one row"
+        return found[0] if found else None
+
+    async def ask(self, query: Query, row: Callable[..., T], **params: Any) -> Callable[[], Awaitable[list[T]]]:
+        assert query.kind == "many", query.name
+        sent = self._pipeline.queue(query, params)
+        return lambda: self._pipeline.rows(sent, row)
+
+    async def execute(self, query: Query, **params: Any) -> int:
         assert query.kind == "execute", query.name
-        async with self.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-            await cursor.execute(query.text, _bind(query, params))
+        return (await self._pipeline.result(self._pipeline.queue(query, params))).command_tuples or 0
+
+    async def send(self, query: Query, **params: Any) -> None:
+        assert query.kind == "execute", query.name
+        self._pipeline.queue(query, params)
 
 
 class Database:
@@ -105,33 +138,33 @@ class Database:
 
     def __init__(self, url: str, *, minimum: int = 2, maximum: int = 16) -> None:
         self.url = url
-        self.pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            url,
-            min_size=minimum,
-            max_size=maximum,
-            open=False,
-            timeout=ACQUIRE_TIMEOUT_SECONDS,
-            max_waiting=1000,
-            configure=_configure,
-            check=_check,
-            kwargs={"autocommit": True, "application_name": "kiti", "connect_timeout": CONNECT_TIMEOUT_SECONDS},
-        )
+        self._hear: list[Callable[[set[UUID]], None]] = []
+        self.pool = _pool(url, minimum=minimum, maximum=maximum)
+        # Pipelined transactions prepare their own statements, so they have connections on which the driver, which
+        # now and then deallocates all that there are, prepares none.
+        self._pipelines = _pool(url, minimum=0, maximum=MOST_PIPELINES, prepare_threshold=None)
+
+    def on_change(self, hear: Callable[[set[UUID]], None]) -> None:
+        """Let `hear` know what each transaction has changed, as soon as it is over, however it ended."""
+        self._hear.append(hear)
 
     async def open(self) -> None:
         """Connect; raises DatabaseUnavailable when PostgreSQL does not answer in time."""
         try:
             await self.pool.open(wait=True, timeout=OPEN_TIMEOUT_SECONDS)
+            await self._pipelines.open()
         except PoolTimeout as error:
             raise DatabaseUnavailable(f"PostgreSQL does not answer. {await self._objection()}") from error
 
     async def close(self) -> None:
         """Give every connection back."""
+        await self._pipelines.close()
         await self.pool.close()
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Reader]:
         """A connection to ask from; each statement sees what was committed when it began."""
-        async with self._connection() as connection:
+        async with self._connection(self.pool) as connection:
             yield Reader(connection)
 
     @asynccontextmanager
@@ -142,17 +175,18 @@ class Database:
         waited for is only what `many`, `execute` and the like are asked for, and at the end the commit.
         """
         assert not _open.get(), "a transaction is already open in this task"
-        async with self._connection() as connection:
+        async with self._connection(self._pipelines if pipelined else self.pool) as connection:
             token = _open.set(True)
+            changed: set[UUID] = set()
             try:
-                if pipelined:
-                    async with connection.pipeline() as pipeline, connection.transaction():
-                        yield Transaction(connection, pipeline)
-                else:
-                    async with connection.transaction():
-                        yield Transaction(connection)
+                async with _pipelined(connection) if pipelined else _plain(connection) as tx:
+                    changed = tx.changed
+                    yield tx
             finally:
                 _open.reset(token)
+                if changed:
+                    for hear in self._hear:
+                        hear(changed)
 
     async def run(self, work: Callable[[Transaction], Awaitable[T]], *, pipelined: bool = False) -> T:
         """`work` in a transaction of its own, again if PostgreSQL chose it as a deadlock's victim.
@@ -178,15 +212,47 @@ class Database:
         return "It did so only now; try again."
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _connection(self, pool: Pool) -> AsyncIterator[AsyncConnection[Any]]:
         try:
-            connection = await self.pool.getconn()
+            connection = await pool.getconn()
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise DatabaseUnavailable("No database connection is free. Try again in a moment.") from error
         try:
             yield connection
         finally:
-            await self.pool.putconn(connection)
+            await pool.putconn(connection)
+
+
+@asynccontextmanager
+async def _plain(connection: AsyncConnection[Any]) -> AsyncIterator[Transaction]:
+    async with connection.transaction():
+        yield Transaction(connection)
+
+
+@asynccontextmanager
+async def _pipelined(connection: AsyncConnection[Any]) -> AsyncIterator[Transaction]:
+    pipeline = Pipeline(connection)
+    try:
+        yield _Pipelined(connection, pipeline)
+        await pipeline.commit()
+    except BaseException:
+        await pipeline.roll_back()
+        raise
+
+
+def _pool(url: str, *, minimum: int, maximum: int, **settings: Any) -> Pool:
+    connect = {"autocommit": True, "application_name": "kiti", "connect_timeout": CONNECT_TIMEOUT_SECONDS}
+    return AsyncConnectionPool(
+        url,
+        min_size=minimum,
+        max_size=maximum,
+        open=False,
+        timeout=ACQUIRE_TIMEOUT_SECONDS,
+        max_waiting=1000,
+        configure=_configure,
+        check=_check,
+        kwargs={**connect, **settings},
+    )
 
 
 def assert_no_transaction() -> None:
@@ -196,7 +262,7 @@ def assert_no_transaction() -> None:
 
 def _bind(query: Query, params: dict[str, Any]) -> dict[str, Any]:
     """Lists travel as arrays of the type that the statement casts them to."""
-    for name, element in query.arrays.items():
+    for name, element in query.arrays:
         params[name] = encode(params[name], element=element)
     return params
 

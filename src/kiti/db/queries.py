@@ -17,19 +17,27 @@ import msgspec
 
 Kind = Literal["many", "one", "maybe", "execute"]
 _HEADER = re.compile(r"^-- (?P<name>[a-z][a-z0-9_]*) :(?P<kind>[a-z]+)$", re.MULTILINE)
-_ARRAY = re.compile(r"%\((?P<name>[a-z0-9_]+)\)s::(?P<element>[a-z0-9]+)\[\]")
+_PARAMETER = re.compile(r"%\((?P<name>[a-z0-9_]+)\)s(::(?P<cast>[a-z0-9]+(\[\])?))?")
 
 
 class Query(msgspec.Struct, frozen=True):
     """One statement: `kind` is many, one, maybe (no row or one) or execute (its row count matters).
 
-    `arrays` are its parameters that are cast to an array, with the type of their elements.
+    `order` are its parameters, `casts` the types of those that are cast: `%(ids)s::uuid[]`. `numbered` is the text
+    with $1 for the first of them.
     """
 
     name: str
     kind: Kind
     text: str
-    arrays: Mapping[str, str] = msgspec.field(default_factory=dict)
+    numbered: str
+    order: tuple[str, ...] = ()
+    casts: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def arrays(self) -> Iterator[tuple[str, str]]:
+        """The parameters that are cast to arrays, with the type of their elements."""
+        return ((name, cast.removesuffix("[]")) for name, cast in self.casts.items() if cast.endswith("[]"))
 
 
 class Queries:
@@ -56,6 +64,18 @@ def load(package: str) -> Queries:
     return Queries(package, _parse(package, text))
 
 
+def parse_query(name: str, kind: str, text: str) -> Query:
+    """One statement of such a file; raises ValueError for a kind that there is not."""
+    if kind not in get_args(Kind):
+        raise ValueError(f"query {name} is of unknown kind {kind!r}")
+    parameters = list(_PARAMETER.finditer(text))
+    order = tuple(dict.fromkeys(match["name"] for match in parameters))
+    casts = {match["name"]: match["cast"] for match in parameters if match["cast"]}
+    numbers = {parameter: f"${number}" for number, parameter in enumerate(order, 1)}
+    numbered = _PARAMETER.sub(lambda match: numbers[match["name"]] + (match[2] or ""), text).replace("%%", "%")
+    return Query(name=name, kind=cast("Kind", kind), text=text, numbered=numbered, order=order, casts=casts)
+
+
 def _parse(package: str, text: str) -> dict[str, Query]:
     found: dict[str, Query] = {}
     headers = list(_HEADER.finditer(text))
@@ -63,14 +83,10 @@ def _parse(package: str, text: str) -> dict[str, Query]:
         raise ValueError(f"{package}: no named query found")
     for header, following in zip(headers, [*headers[1:], None], strict=True):
         name, kind = header["name"], header["kind"]
-        if kind not in get_args(Kind):
-            raise ValueError(f"{package}: query {name} is of unknown kind {kind!r}")
         if name in found:
             raise ValueError(f"{package}: query {name} stands twice")
         body = text[header.end() : following.start() if following else None]
-        statement = _statement(body)
-        arrays = {match["name"]: match["element"] for match in _ARRAY.finditer(statement)}
-        found[name] = Query(f"{package}.{name}", cast("Kind", kind), statement, arrays)
+        found[name] = parse_query(f"{package}.{name}", kind, _statement(body))
     return found
 
 

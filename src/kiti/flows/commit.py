@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 
@@ -23,8 +24,14 @@ HOLD_CAP_MINUTES = 60
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):
     """A booking as it was opened, and until when it holds its seats."""
 
-    booking: NewBooking
+    plan: Plan
+    reference: str
     expires_at: datetime
+
+    @property
+    def booking(self) -> UUID:
+        """Its id."""
+        return self.plan.booking
 
 
 Outcome = Reserved | SeatsTaken | TripNotOnSale
@@ -63,7 +70,7 @@ async def commit_plans(tx: Transaction, plans: Sequence[Plan]) -> list[Outcome]:
     No seat-leg may be wanted by two of the plans. Two round trips, however many plans there are, and a third if one
     lost after it had got a part; `is_reference_taken` tells of an error that goes away with other references.
     """
-    running = await network.running(tx, trips=list({trip for plan in plans for trip in plan.boards_at}))
+    running = await network.running(tx, trips=list({trip for plan in plans for trip, _ in plan.boards_at}))
     references = await bookings.draw_references(tx, count=len(plans))
     claims = await seats.claim(
         tx,
@@ -79,7 +86,7 @@ async def commit_plans(tx: Transaction, plans: Sequence[Plan]) -> list[Outcome]:
     held_at: datetime | None = None
     for plan, reference in zip(plans, free, strict=True):
         claim = claims[plan.booking]
-        if not all(trip in on_sale and at > on_sale[trip] for trip, at in plan.boards_at.items()):
+        if not all(trip in on_sale and at > on_sale[trip] for trip, at in plan.boards_at):
             departed.append(plan)
             outcome.append(TripNotOnSale("This trip has left or was cancelled. Search for another one."))
         elif isinstance(claim, Lost):
@@ -90,7 +97,7 @@ async def commit_plans(tx: Transaction, plans: Sequence[Plan]) -> list[Outcome]:
             booking = _new_booking(plan, reference)
             winners.append(booking)
             events.append(_opened(booking, plan.actor))
-            outcome.append(Reserved(booking=booking, expires_at=claim.expires_at))
+            outcome.append(Reserved(plan=plan, reference=reference, expires_at=claim.expires_at))
     if departed:
         await seats.release(tx, wants=[want for plan in departed for want in plan.wants])
     if held_at is not None:

@@ -1,6 +1,11 @@
-"""The life of a hold after it was reserved: extend it, give it up, sweep up what has lapsed."""
+"""The life of a hold after it was reserved: extend it, give it up, sweep up what has lapsed.
 
-from collections.abc import Awaitable, Callable, Sequence
+Extensions and releases go in batches, as reservations do: all bookings of a batch are locked in the order of their
+ids, then seats are claimed or given up in key order, so that batches of several processes take turns. How many round
+trips that takes does not depend on how many they are.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -12,11 +17,16 @@ from kiti.bookings import actions as bookings
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.actions import WrongState
 from kiti.bookings.model import BookedSeat, Booking
+from kiti.core.errors import KitiError, NotFound
 from kiti.db import Database, Transaction
+from kiti.flows.grouping import LANES, MAX_QUEUE, GroupCommit
+from kiti.flows.house import House
 from kiti.flows.plan import SeatsTaken
+from kiti.flows.queued import Extension, Extensions, Release, Releases
 from kiti.network import reads as network
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
+from kiti.payments.model import Payment
 from kiti.seats import actions as seats
 from kiti.seats.model import Lost, Want
 
@@ -35,51 +45,93 @@ class Swept(msgspec.Struct, frozen=True, kw_only=True):
     completed: int
 
 
-async def extend(db: Database, *, booking: UUID, minutes: int, actor: str) -> Booking:
-    """Hold on for `minutes` from now, never beyond the cap; raises HoldLapsed, WrongState, NotFound."""
+async def extend(house: House, *, booking: UUID, minutes: int, actor: str) -> Booking:
+    """Hold on for `minutes` from now, never beyond the cap.
 
-    async def work(tx: Transaction) -> Booking:
-        found = await bookings.lock(tx, booking=booking)
-        if found.is_lapsed:
-            raise HoldLapsed("The hold is over. Search again: the seats may still be free.")
-        if not found.is_holding:
-            raise WrongState(f"A booking that is {found.state} holds no seats to extend.")
-        until = min(found.now + timedelta(minutes=minutes), found.hold_cap_at)
-        if until <= found.hold_expires_at:
-            return found
-        await hold_until(tx, booking=found, until=until, is_asked_for=True)
-        await audit.record(
-            tx,
-            events=[Event(subject=booking, actor=actor, action="hold.extended", detail={"until": until.isoformat()})],
-        )
-        return msgspec.structs.replace(found, hold_expires_at=until)
-
-    return await db.run(work)
+    Raises HoldLapsed, WrongState, NotFound, SeatsTaken, and what `GroupCommit.submit` raises.
+    """
+    return _granted(await house.extensions.submit(Extension(booking=booking, minutes=minutes, actor=actor)))
 
 
-async def release(db: Database, *, booking: UUID, actor: str) -> Booking:
+async def release(house: House, *, booking: UUID, actor: str) -> Booking:
     """Give the seats back at once; raises WrongState once paid, NotFound. Releasing twice is fine.
 
     An attempt that is still open is not forgotten: should its money come, it finds the booking cancelled and
     goes back to the traveller.
     """
+    return _granted(await house.releases.submit(Release(booking=booking, actor=actor)))
 
-    async def work(tx: Transaction) -> Booking:
-        found = await bookings.lock(tx, booking=booking)
-        if found.state in {"cancelled", "expired"}:
-            return found
-        if found.state not in {"held", "awaiting_payment"}:
-            raise WrongState(f"A booking that is {found.state} cannot be released; cancel it instead.")
-        released = await bookings.move(tx, booking=found, to="cancelled")
-        await seats.release(tx, wants=wants_of(await booking_reads.seats_of(tx, bookings=[booking])))
-        attempt = await payment_reads.newest_of_booking(tx, booking=booking)
-        if attempt is not None and attempt.state == "pending":
-            await payments.move(tx, payment=attempt, to="cancelled", reason="The booking was released.")
-            await payments.poll_later(tx, payment=attempt, seconds=0)  # the poller closes its page
-        await audit.record(tx, events=[Event(subject=booking, actor=actor, action="hold.released")])
-        return released
 
-    return await db.run(work)
+def group_extensions(db: Database, *, lanes: int = LANES, max_queue: int = MAX_QUEUE) -> Extensions:
+    """Extensions in batches."""
+    return GroupCommit(db, extend_batch, keys=_key, lanes=lanes, max_queue=max_queue)
+
+
+def group_releases(db: Database, *, lanes: int = LANES, max_queue: int = MAX_QUEUE) -> Releases:
+    """Releases in batches."""
+    return GroupCommit(db, release_batch, keys=_key, lanes=lanes, max_queue=max_queue)
+
+
+async def extend_batch(tx: Transaction, extensions: Sequence[Extension]) -> list[Booking | KitiError]:
+    """Extend many holds, each of another booking; each extension gets its own answer, in their order.
+
+    Three round trips and the commit, and one more where somebody has lost a seat.
+    """
+    ids = [extension.booking for extension in extensions]
+    locked = await bookings.lock_many(tx, bookings=ids)
+    lines = await _lines_of(tx, ids)
+    standing = await locked()
+    answers = {wish.booking: _extended(wish, standing.get(wish.booking)) for wish in extensions}
+    longer = {
+        booking: answer
+        for booking, answer in answers.items()
+        if isinstance(answer, Booking) and answer.hold_expires_at > standing[booking].hold_expires_at
+    }
+    if not longer:
+        return list(answers.values())
+    claims = await seats.claim(
+        tx,
+        wants=wants_of([line for booking in longer for line in lines[booking]]),
+        ttl_seconds={booking: _seconds_until(answer.hold_expires_at, answer) for booking, answer in longer.items()},
+    )
+    until: dict[UUID, datetime] = {}
+    for booking, claim in claims.items():
+        if isinstance(claim, Lost):
+            # Possible only where the hold ended between the lock and the claim: what was given up had lapsed too.
+            answers[booking] = SeatsTaken([seat for _, seat in claim.seats])
+        else:
+            assert claim.expires_at is not None, "a hold ends"
+            until[booking] = claim.expires_at
+            answers[booking] = msgspec.structs.replace(longer[booking], hold_expires_at=claim.expires_at)
+    if until:
+        events = [_extension(wish, until[wish.booking]) for wish in extensions if wish.booking in until]
+        await audit.record(tx, events=events)
+        await bookings.set_holds(tx, until=until, is_asked_for=True)
+    return list(answers.values())
+
+
+async def release_batch(tx: Transaction, releases: Sequence[Release]) -> list[Booking | KitiError]:
+    """Release many bookings; each release gets its own answer, in their order. Two round trips and the commit."""
+    ids = [release.booking for release in releases]
+    locked = await bookings.lock_many(tx, bookings=ids)
+    attempts = await payment_reads.of_bookings(tx, bookings=ids)
+    lines = await _lines_of(tx, ids)
+    standing = await locked()
+    answers = {wish.booking: _releasable(standing.get(wish.booking)) for wish in releases}
+    giving_up = [wish for wish in releases if _holds_seats(answers[wish.booking])]
+    if not giving_up:
+        return list(answers.values())
+    open_pages = [
+        attempt for wish in giving_up for attempt in (await attempts())[wish.booking] if attempt.state == "pending"
+    ]
+    moved = await bookings.move_many(tx, bookings=[standing[wish.booking] for wish in giving_up], to="cancelled")
+    closed = await call_off(tx, attempts=open_pages, reason="The booking was released.")
+    events = [Event(subject=wish.booking, actor=wish.actor, action="hold.released") for wish in giving_up]
+    await audit.record(tx, events=events)
+    await seats.release(tx, wants=wants_of([line for wish in giving_up for line in lines[wish.booking]]))
+    await closed()
+    answers.update({booking.id: booking for booking in await moved()})
+    return list(answers.values())
 
 
 async def expire_seats(db: Database) -> Swept:
@@ -92,7 +144,11 @@ async def expire_seats(db: Database) -> Swept:
 
 async def can_board(tx: Transaction, *, booking: Booking, lines: Sequence[BookedSeat]) -> bool:
     """Whether every trip of a booking is still to run and has not left the stop where its travellers get on."""
-    boarding = await network.boarding(tx, trips=[line.trip_id for line in lines])
+    return is_in_time(booking, lines, await network.boarding(tx, trips=[line.trip_id for line in lines]))
+
+
+def is_in_time(booking: Booking, lines: Sequence[BookedSeat], boarding: Mapping[tuple[UUID, int], datetime]) -> bool:
+    """The same where `boarding` is known: when trips that are still to run leave each of their stops."""
     return all(boarding.get((line.trip_id, line.from_seq), booking.now) > booking.now for line in lines)
 
 
@@ -102,8 +158,8 @@ async def hold_until(tx: Transaction, *, booking: Booking, until: datetime, is_a
     What the traveller asked for stays when a payment fails; what a payment added does not.
     """
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
-    ttl_seconds = max(0, round((until - booking.now).total_seconds()))
-    claims = await seats.claim(tx, wants=wants_of(lines), ttl_seconds={booking.id: ttl_seconds})
+    ttl_seconds = {booking.id: _seconds_until(until, booking)}
+    claims = await seats.claim(tx, wants=wants_of(lines), ttl_seconds=ttl_seconds)
     outcome = claims[booking.id]
     if isinstance(outcome, Lost):
         raise SeatsTaken([seat for _, seat in outcome.seats])
@@ -125,11 +181,19 @@ def wants_of(lines: Sequence[BookedSeat]) -> list[Want]:
     ]
 
 
+async def call_off(
+    tx: Transaction, *, attempts: Sequence[Payment], reason: str
+) -> Callable[[], Awaitable[list[Payment]]]:
+    """Nothing is due any more: the poller closes the pages of these attempts at once. Raises as `move_many` does."""
+    reasons = [reason for _ in attempts]
+    return await payments.move_many(tx, payments=attempts, to="cancelled", reasons=reasons, ask_again_seconds=0)
+
+
 async def _in_batches(db: Database, sweep: Callable[[Transaction], Awaitable[int]]) -> int:
     """Sweep, each batch in a transaction of its own, until one is not full; how many in all."""
     swept = 0
     for _ in range(SWEEP_BATCHES):
-        batch = await db.run(sweep)
+        batch = await db.run(sweep, pipelined=True)
         swept += batch
         if batch < SWEEP_BATCH:
             break
@@ -146,3 +210,52 @@ async def _expire_batch(tx: Transaction) -> int:
 
 async def _complete_batch(tx: Transaction) -> int:
     return len(await bookings.complete_arrived(tx, limit=SWEEP_BATCH))
+
+
+def _key(wish: Extension | Release) -> frozenset[UUID]:
+    return frozenset([wish.booking])
+
+
+def _granted(answer: Booking | KitiError) -> Booking:
+    if isinstance(answer, KitiError):
+        raise answer
+    return answer
+
+
+async def _lines_of(tx: Transaction, booking_ids: Sequence[UUID]) -> dict[UUID, list[BookedSeat]]:
+    lines: dict[UUID, list[BookedSeat]] = {booking: [] for booking in booking_ids}
+    for line in await booking_reads.seats_of(tx, bookings=booking_ids):
+        lines[line.booking_id].append(line)
+    return lines
+
+
+def _extended(wish: Extension, found: Booking | None) -> Booking | KitiError:
+    """The booking as the extension wants it, or why not."""
+    if found is None:
+        return NotFound("There is no such booking.")
+    if found.is_lapsed:
+        return HoldLapsed("The hold is over. Search again: the seats may still be free.")
+    if not found.is_holding:
+        return WrongState(f"A booking that is {found.state} holds no seats to extend.")
+    until = min(found.now + timedelta(minutes=wish.minutes), found.hold_cap_at)
+    return msgspec.structs.replace(found, hold_expires_at=max(until, found.hold_expires_at))
+
+
+def _seconds_until(until: datetime, booking: Booking) -> int:
+    return max(0, round((until - booking.now).total_seconds()))
+
+
+def _extension(wish: Extension, until: datetime) -> Event:
+    return Event(subject=wish.booking, actor=wish.actor, action="hold.extended", detail={"until": until.isoformat()})
+
+
+def _releasable(found: Booking | None) -> Booking | KitiError:
+    if found is None:
+        return NotFound("There is no such booking.")
+    if found.state in {"held", "awaiting_payment", "cancelled", "expired"}:
+        return found
+    return WrongState(f"A booking that is {found.state} cannot be released; cancel it instead.")
+
+
+def _holds_seats(answer: Booking | KitiError) -> bool:
+    return isinstance(answer, Booking) and answer.state in {"held", "awaiting_payment"}

@@ -8,8 +8,11 @@ from kiti.core.errors import NotFound
 from kiti.core.settings import Settings
 from kiti.db import Database
 from kiti.db.queue import Queue
+from kiti.flows.availability import Availability
 from kiti.flows.catalogue import Catalogue
 from kiti.flows.commit import Reservations
+from kiti.flows.queued import Captures, Extensions, Releases
+from kiti.flows.rooms import Rooms
 from kiti.gateways.gateway import Gateway
 from kiti.tickets.signing import SigningKey
 
@@ -21,7 +24,12 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     db: Database
     queue: Queue
     catalogue: Catalogue
+    availability: Availability
     commits: Reservations
+    extensions: Extensions
+    releases: Releases
+    captures: Captures
+    rooms: Rooms
     gateways: Mapping[str, Gateway]
     ticket_key: SigningKey
 

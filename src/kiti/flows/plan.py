@@ -11,7 +11,7 @@ from kiti.core.errors import InvalidInput, KitiError
 from kiti.core.ids import new_id
 from kiti.db import Database
 from kiti.flows.catalogue import Catalogue
-from kiti.network.model import Fare, Seat, TripDetail
+from kiti.network.model import Fare, Seat, TripDetail, TripStop
 from kiti.seats import reads as seat_reads
 from kiti.seats.model import Place, Want, Wishes, best_seats
 
@@ -69,6 +69,15 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     actor: str = "guest"
 
 
+class Journey(msgspec.Struct, frozen=True, kw_only=True):
+    """What a booking has of one trip."""
+
+    trip: TripDetail
+    boards: TripStop
+    alights: TripStop
+    seats: tuple[str, ...]
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A reservation that has been checked against the catalogue: what to claim and what it costs."""
 
@@ -78,12 +87,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     hold_seconds: int
     currency: str
-    seats: tuple[NewSeat, ...]
     amount: int
+    journeys: tuple[Journey, ...]
+    seats: tuple[NewSeat, ...]
     # The seat-legs to claim.
     wants: tuple[Want, ...]
-    # Boarding instants by trip: the transaction compares them with the database's clock.
-    boards_at: dict[UUID, datetime]
+    # Trips and when they are boarded: the transaction compares it with the database's clock.
+    boards_at: tuple[tuple[UUID, datetime], ...]
 
 
 async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation, *, choice: int = 0) -> Plan:
@@ -92,18 +102,21 @@ async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation
     `choice` other than 0 picks other seats than the best: those were lost to somebody quicker.
     """
     _check_size(reservation)
-    lines: list[NewSeat] = []
+    booking = new_id()
+    journeys: list[Journey] = []
+    seats: list[NewSeat] = []
     currencies: dict[str, None] = {}
-    boards_at: dict[UUID, datetime] = {}
     for index, item in enumerate(reservation.items):
         trip = await catalogue.trip(item.trip)
         where = "" if len(reservation.items) == 1 else f"items[{index}]."
         boards, alights = trip.segment(item.from_code, item.to_code)
         numbers = item.seats or await _pick(db, trip, item, boards.seq, alights.seq, choice=choice)
-        boards_at[item.trip] = boards.departs_at
-        for seat, fare in _priced(trip, numbers, boards.seq, alights.seq, where=where):
+        journeys.append(Journey(trip=trip, boards=boards, alights=alights, seats=numbers))
+        names = _names(numbers, reservation.passengers)
+        priced = _priced(trip, numbers, boards.seq, alights.seq, where=where)
+        for (seat, fare), name in zip(priced, names, strict=True):
             currencies[fare.currency] = None
-            lines.append(
+            seats.append(
                 NewSeat(
                     trip=item.trip,
                     operator=trip.trip.operator_id,
@@ -112,11 +125,13 @@ async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation
                     from_seq=boards.seq,
                     to_seq=alights.seq,
                     fare=fare.amount,
+                    passenger_name=name,
                 )
             )
     if len(currencies) > 1:
         raise InvalidInput("items", f"One booking has one currency, not {' and '.join(currencies)}. Book separately.")
-    booking = new_id()
+    if reservation.passengers:
+        _check_passengers(reservation.passengers, [journey.seats for journey in journeys])
     return Plan(
         booking=booking,
         contact=reservation.contact,
@@ -124,13 +139,13 @@ async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation
         actor=reservation.actor,
         hold_seconds=reservation.hold_minutes * 60,
         currency=next(iter(currencies)),
-        seats=tuple(_seat_passengers(lines, reservation.passengers)),
-        amount=sum(line.fare for line in lines),
+        amount=sum([seat.fare for seat in seats]),
+        journeys=tuple(journeys),
+        seats=tuple(seats),
         wants=tuple(
-            Want(owner=booking, trip=line.trip, seat=line.seat, from_seq=line.from_seq, to_seq=line.to_seq)
-            for line in lines
+            [Want(owner=booking, trip=s.trip, seat=s.seat, from_seq=s.from_seq, to_seq=s.to_seq) for s in seats]
         ),
-        boards_at=boards_at,
+        boards_at=tuple([(journey.trip.trip.id, journey.boards.departs_at) for journey in journeys]),
     )
 
 
@@ -141,7 +156,7 @@ def _check_size(reservation: Reservation) -> None:
         )
     if not 1 <= len(reservation.items) <= MAX_TRIPS:
         raise InvalidInput("items", f"A booking spans from 1 to {MAX_TRIPS} trips.")
-    if len({item.trip for item in reservation.items}) != len(reservation.items):
+    if len(reservation.items) > 1 and len({item.trip for item in reservation.items}) != len(reservation.items):
         raise InvalidInput("items", "The same trip stands twice. Put its seats together.")
     for item in reservation.items:
         if bool(item.seats) == bool(item.count):
@@ -154,18 +169,20 @@ def _check_size(reservation: Reservation) -> None:
             raise InvalidInput("seatNumbers", "The same seat stands twice.")
 
 
-async def _pick(db: Database, trip: TripDetail, item: Item, from_seq: int, to_seq: int, *, choice: int) -> list[str]:
+async def _pick(
+    db: Database, trip: TripDetail, item: Item, from_seq: int, to_seq: int, *, choice: int
+) -> tuple[str, ...]:
     async with db.reader() as reader:
         found = await seat_reads.taken(reader, trip=trip.trip.id, from_seq=from_seq, to_seq=to_seq)
     taken = {seat.seat for seat in found}
     fares = trip.fares_between(from_seq, to_seq)
-    free = [_place(seat) for seat in trip.layout.seats if seat.number not in taken and seat.seat_class in fares]
+    free = [place_of(seat) for seat in trip.layout.seats if seat.number not in taken and seat.seat_class in fares]
     picked = None
     for wishes in _by_price(item.wishes, fares):
         picked = picked or best_seats(free, item.count, wishes, choice=choice)
     if picked is None:
         raise NotEnoughSeats(item.count, len(free))
-    return picked
+    return tuple(picked)
 
 
 def _by_price(wishes: Wishes, fares: Mapping[str, Fare]) -> list[Wishes]:
@@ -176,7 +193,8 @@ def _by_price(wishes: Wishes, fares: Mapping[str, Fare]) -> list[Wishes]:
     return [*(msgspec.structs.replace(wishes, seat_class=fare.seat_class) for fare in cheapest_first), wishes]
 
 
-def _place(seat: Seat) -> Place:
+def place_of(seat: Seat) -> Place:
+    """Where a seat is, for choosing good ones."""
     return Place(
         number=seat.number,
         deck=seat.deck,
@@ -206,27 +224,23 @@ def _priced(
     return priced
 
 
-def _seat_passengers(lines: list[NewSeat], passengers: Sequence[Passenger]) -> list[NewSeat]:
+def _names(numbers: Sequence[str], passengers: Sequence[Passenger]) -> list[str]:
     """Names go to the seats they ask for, the others in order; on every trip of the booking alike."""
     if not passengers:
-        return lines
-    by_trip: dict[UUID, list[NewSeat]] = {}
-    for line in lines:
-        by_trip.setdefault(line.trip, []).append(line)
-    numbers = {line.seat for line in lines}
+        return [""] * len(numbers)
+    chosen = {passenger.seat: passenger.name for passenger in passengers if passenger.seat}
+    others = iter([passenger.name for passenger in passengers if passenger.seat not in numbers])
+    return [chosen.get(number) or next(others, "") for number in numbers]
+
+
+def _check_passengers(passengers: Sequence[Passenger], seats: Sequence[Sequence[str]]) -> None:
+    """Whether everybody fits who is named; `seats` of each trip."""
+    numbers = {number for of_trip in seats for number in of_trip}
     for passenger in passengers:
         if passenger.seat and passenger.seat not in numbers:
             raise InvalidInput("passengers", f"{passenger.name} is to sit on {passenger.seat}, which is not reserved.")
-    chosen_seats = [passenger.seat for passenger in passengers if passenger.seat]
-    if len(set(chosen_seats)) != len(chosen_seats):
+    chosen = [passenger.seat for passenger in passengers if passenger.seat]
+    if len(set(chosen)) != len(chosen):
         raise InvalidInput("passengers", "Two passengers are to sit on the same seat.")
-    if len(passengers) > max(len(of_trip) for of_trip in by_trip.values()):
+    if len(passengers) > max(len(of_trip) for of_trip in seats):
         raise InvalidInput("passengers", "There are more passengers than seats.")
-    named: list[NewSeat] = []
-    for of_trip in by_trip.values():
-        chosen = {p.seat: p.name for p in passengers if p.seat}
-        others = iter([p.name for p in passengers if p.seat not in {line.seat for line in of_trip}])
-        named += [
-            msgspec.structs.replace(line, passenger_name=chosen.get(line.seat) or next(others, "")) for line in of_trip
-        ]
-    return named

@@ -21,13 +21,14 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.holds import can_board, hold_until, wants_of
 from kiti.flows.house import House
+from kiti.flows.queued import Capture
 from kiti.flows.refunds import request_refund
 from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Truth, Unknown, UnreadableAmount
 from kiti.ledger import actions as ledger
-from kiti.ledger.model import capture, share_out
+from kiti.ledger.model import Posting, capture, share_out
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import Payment, Purpose
+from kiti.payments.model import NewCharge, Payment, Purpose
 from kiti.seats import actions as seats
 from kiti.seats.model import Claimed
 from kiti.tickets import actions as tickets
@@ -76,7 +77,7 @@ async def settle_payment(
         case Captured(amount=Money(amount=0)):
             settled = await house.db.run(lambda tx: _unreadable(tx, found.id, "The gateway says that it took nothing."))
         case Captured():
-            settled = await house.db.run(lambda tx: _captured(tx, house, found.id, truth))
+            settled = await _capture(house, found, truth)
         case Declined(reason=reason):
             settled = await house.db.run(lambda tx: _declined(tx, found.id, reason))
         case Pending() | Missing() | Unknown():
@@ -104,6 +105,54 @@ async def fail_attempt(tx: Transaction, *, payment: Payment, booking: Booking, r
                 detail={"payment": str(payment.id), "reason": reason},
             )
         ],
+    )
+
+
+def objection_to(paid: Money, due: Money) -> str | None:
+    """Why a person must look at this money; None: it is enough. Too much is accepted."""
+    if paid.currency != due.currency:
+        return f"Paid in {paid.currency} instead of {due.currency}."
+    if paid.amount < due.amount:
+        return f"Paid {paid.amount} instead of {due.amount} {due.currency} (minor units)."
+    return None
+
+
+def charge_of(payment: Payment, truth: Captured, purpose: Purpose) -> NewCharge:
+    """The charge that money becomes."""
+    return NewCharge(
+        payment=payment,
+        transaction_id=truth.transaction_id,
+        purpose=purpose,
+        amount=truth.amount,
+        fee_exact=truth.fee_exact,
+    )
+
+
+def posting_of(payment: Payment, truth: Captured, lines: list[BookedSeat]) -> Posting:
+    """The same in the ledger, shared out among the operators."""
+    shares = _shares(truth.amount.amount, lines)
+    return Posting(
+        booking=payment.booking_id,
+        event=f"capture:{payment.gateway}:{truth.transaction_id}",
+        currency=truth.amount.currency,
+        entries=capture(payment.gateway, shares=shares, fee_exact=truth.fee_exact),
+    )
+
+
+def capture_event(payment: Payment, truth: Captured, purpose: Purpose, objection: str | None) -> Event:
+    """What the audit log says of it."""
+    return Event(
+        subject=payment.booking_id,
+        actor=payment.gateway,
+        action=f"payment.captured.{purpose}",
+        detail={
+            "payment": str(payment.id),
+            "transaction": truth.transaction_id,
+            "amount": truth.amount.amount,
+            "currency": truth.amount.currency,
+            "excess": max(0, truth.amount.amount - payment.total.amount) if objection is None else 0,
+            "objection": objection,
+        },
     )
 
 
@@ -151,6 +200,14 @@ async def _locked(tx: Transaction, payment_id: UUID) -> tuple[Payment, Booking]:
     return await payment_reads.by_id(tx, payment=payment_id), booking
 
 
+async def _capture(house: House, payment: Payment, truth: Captured) -> Payment:
+    """In a batch where it is as plain as nearly always, by itself where it is not."""
+    settled = await house.captures.submit(Capture(payment=payment.id, booking=payment.booking_id, truth=truth))
+    if isinstance(settled, Payment):
+        return settled
+    return await house.db.run(lambda tx: _captured(tx, house, payment.id, truth))
+
+
 async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Captured) -> Payment:
     payment, booking = await _locked(tx, payment_id)
     known = await payment_reads.charge(
@@ -160,19 +217,11 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
         await payments.poll_no_more(tx, payment=payment)
         return payment
     assert truth.reference == str(payment.id), "whoever asked has compared the references"
-    objection = _objection(truth.amount, payment.total)
+    objection = objection_to(truth.amount, payment.total)
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     purpose = await _purpose(tx, booking, lines, objection=objection)
-    await payments.record_charge(
-        tx,
-        payment=payment,
-        transaction_id=truth.transaction_id,
-        purpose=purpose,
-        amount=truth.amount.amount,
-        currency=truth.amount.currency,
-        fee_exact=truth.fee_exact,
-    )
-    await _post_capture(tx, payment, truth, lines)
+    await payments.record_charges(tx, charges=[charge_of(payment, truth, purpose)])
+    await ledger.post_many(tx, postings=[posting_of(payment, truth, lines)])
     # A payment that is done cannot go to review any more; what comes on top of it goes back.
     is_for_a_person = objection is not None and purpose != "surplus" and payment.state != "captured"
     if is_for_a_person and payment.state != "review":
@@ -186,7 +235,7 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
         await _drop_other_attempt(tx, payment)
     if not is_for_a_person:
         await _give_back(tx, house, payment, lines)
-    await audit.record(tx, events=[_capture_event(payment, truth, purpose, objection)])
+    await audit.record(tx, events=[capture_event(payment, truth, purpose, objection)])
     return await payment_reads.by_id(tx, payment=payment.id)
 
 
@@ -232,17 +281,6 @@ async def _purpose(tx: Transaction, booking: Booking, lines: list[BookedSeat], *
         return "unfulfillable"
     claims = await seats.confirm(tx, wants=wants_of(lines))
     return "fulfils" if isinstance(claims[booking.id], Claimed) else "unfulfillable"
-
-
-async def _post_capture(tx: Transaction, payment: Payment, truth: Captured, lines: list[BookedSeat]) -> None:
-    shares = _shares(truth.amount.amount, lines)
-    await ledger.post(
-        tx,
-        booking=payment.booking_id,
-        event=f"capture:{payment.gateway}:{truth.transaction_id}",
-        currency=truth.amount.currency,
-        entries=capture(payment.gateway, shares=shares, fee_exact=truth.fee_exact),
-    )
 
 
 async def _declined(tx: Transaction, payment_id: UUID, reason: str) -> Payment:
@@ -334,34 +372,9 @@ def _next_poll_seconds(payment: Payment) -> int | None:
     return min(LONGEST_WAIT_SECONDS, max(FIRST_WAIT_SECONDS, age_seconds // 2))
 
 
-def _objection(paid: Money, due: Money) -> str | None:
-    """Why a person must look at this money; None: it is enough. Too much is accepted."""
-    if paid.currency != due.currency:
-        return f"Paid in {paid.currency} instead of {due.currency}."
-    if paid.amount < due.amount:
-        return f"Paid {paid.amount} instead of {due.amount} {due.currency} (minor units)."
-    return None
-
-
 def _shares(total: int, lines: list[BookedSeat]) -> dict[UUID, int]:
     """The operators' parts of a payment, by their fares."""
     weights: dict[UUID, int] = {}
     for line in lines:
         weights[line.operator_id] = weights.get(line.operator_id, 0) + line.fare
     return share_out(total, weights=weights)
-
-
-def _capture_event(payment: Payment, truth: Captured, purpose: Purpose, objection: str | None) -> Event:
-    return Event(
-        subject=payment.booking_id,
-        actor=payment.gateway,
-        action=f"payment.captured.{purpose}",
-        detail={
-            "payment": str(payment.id),
-            "transaction": truth.transaction_id,
-            "amount": truth.amount.amount,
-            "currency": truth.amount.currency,
-            "excess": max(0, truth.amount.amount - payment.total.amount) if objection is None else 0,
-            "objection": objection,
-        },
-    )

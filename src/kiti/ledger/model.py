@@ -1,6 +1,6 @@
 """Accounts and entries. An account is `name:owner`; an entry is one debit and one credit of one amount."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from uuid import UUID
 
@@ -15,6 +15,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     debit: str
     credit: str
     amount: int
+
+
+class Posting(msgspec.Struct, frozen=True, kw_only=True):
+    """The entries of one event, below a booking or a settlement."""
+
+    booking: UUID
+    event: str
+    currency: str
+    entries: Sequence[Entry]
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,18 +1,19 @@
 -- post :execute
 INSERT INTO transfer (booking_id, id, event, line, debit, credit, amount, currency, posted_at)
 SELECT
-    %(booking)s,
+    entry.booking_id,
     entry.id,
-    %(event)s,
+    entry.event,
     entry.line,
     entry.debit,
     entry.credit,
     entry.amount,
-    %(currency)s,
+    entry.currency,
     kiti_now() AS posted_at
 FROM unnest(
-    %(ids)s::uuid[], %(lines)s::smallint[], %(debits)s::text[], %(credits)s::text[], %(amounts)s::bigint[]
-) AS entry (id, line, debit, credit, amount);
+    %(bookings)s::uuid[], %(ids)s::uuid[], %(events)s::text[], %(lines)s::smallint[], %(debits)s::text[],
+    %(credits)s::text[], %(amounts)s::bigint[], %(currencies)s::text[]
+) AS entry (booking_id, id, event, line, debit, credit, amount, currency);
 
 -- Debits minus credits of every account; of all accounts of a currency they sum to nothing.
 -- balances :many

@@ -250,7 +250,7 @@ class TripDetail(msgspec.Struct, frozen=True, kw_only=True):
 
     def fares_between(self, from_seq: int, to_seq: int) -> dict[str, Fare]:
         """The fare of each class on a segment; a class that is missing is not sold there."""
-        return {f.seat_class: f for f in self.fares if (f.from_seq, f.to_seq) == (from_seq, to_seq)}
+        return {f.seat_class: f for f in self.fares if f.from_seq == from_seq and f.to_seq == to_seq}
 
     def _stop(self, field: str, code: str) -> TripStop:
         for stop in self.stops:

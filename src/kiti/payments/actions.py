@@ -1,7 +1,7 @@
 """Writing verbs of payments. Every change of state is a guarded update with a history row."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from decimal import Decimal
 from uuid import UUID
 
 import msgspec
@@ -12,9 +12,9 @@ from kiti.db import Transaction, load
 from kiti.payments.model import (
     PAYMENT_TRANSITIONS,
     REFUND_TRANSITIONS,
+    NewCharge,
     Payment,
     PaymentState,
-    Purpose,
     Refund,
     RefundState,
 )
@@ -83,6 +83,49 @@ async def move(
     return msgspec.structs.replace(payment, state=to)
 
 
+async def move_many(
+    tx: Transaction,
+    *,
+    payments: Sequence[Payment],
+    to: PaymentState,
+    reasons: Sequence[str],
+    ask_again_seconds: int | None,
+) -> Callable[[], Awaitable[list[Payment]]]:
+    """The same for many, which then are asked about in so many seconds, or no more; as they stand, when called for.
+
+    Raises PaymentChanged when called for: whoever does not, does not know whether the rows were still as read.
+    """
+    for payment in payments:
+        assert to in PAYMENT_TRANSITIONS[payment.state], f"{payment.state} -> {to} is no transition of a payment"
+    failed = to in {"failed", "expired", "cancelled", "review"}
+    changed = await tx.ask(
+        sql.move_many,
+        tuple,
+        bookings=[payment.booking_id for payment in payments],
+        ids=[payment.id for payment in payments],
+        from_states=[payment.state for payment in payments],
+        failure_reasons=[reason if failed else None for reason in reasons],
+        to_state=to,
+        poll_seconds=ask_again_seconds,
+    )
+    await _note_all(
+        tx,
+        [
+            (payment.booking_id, payment.id, payment.state, to, reason)
+            for payment, reason in zip(payments, reasons, strict=True)
+        ],
+    )
+
+    async def moved() -> list[Payment]:
+        ids = {payment for (payment,) in await changed()}
+        for payment in payments:
+            if payment.id not in ids:
+                raise PaymentChanged(f"The payment is no longer {payment.state}.")
+        return [msgspec.structs.replace(payment, state=to, polls=payment.polls + 1) for payment in payments]
+
+    return moved
+
+
 async def poll_later(tx: Transaction, *, payment: Payment, seconds: int) -> None:
     """Ask the gateway again in `seconds`."""
     await tx.execute(sql.poll_later, booking=payment.booking_id, id=payment.id, seconds=seconds)
@@ -103,27 +146,18 @@ async def postpone_refund(tx: Transaction, *, item: UUID, seconds: int) -> None:
     await tx.execute(sql.postpone_refund, id=item, seconds=seconds)
 
 
-async def record_charge(
-    tx: Transaction,
-    *,
-    payment: Payment,
-    transaction_id: str,
-    purpose: Purpose,
-    amount: int,
-    currency: str,
-    fee_exact: Decimal,
-) -> None:
-    """Write down that a gateway has taken money; its primary key refuses the same transaction twice."""
-    await tx.execute(
-        sql.record_charge,
-        booking=payment.booking_id,
-        gateway=payment.gateway,
-        transaction_id=transaction_id,
-        payment=payment.id,
-        purpose=purpose,
-        amount=amount,
-        currency=currency,
-        fee_exact=fee_exact,
+async def record_charges(tx: Transaction, *, charges: Sequence[NewCharge]) -> None:
+    """Write down that gateways have taken money; the primary key refuses the same transaction twice."""
+    await tx.send(
+        sql.record_charges,
+        bookings=[charge.payment.booking_id for charge in charges],
+        gateways=[charge.payment.gateway for charge in charges],
+        transactions=[charge.transaction_id for charge in charges],
+        payments=[charge.payment.id for charge in charges],
+        purposes=[charge.purpose for charge in charges],
+        amounts=[charge.amount.amount for charge in charges],
+        currencies=[charge.amount.currency for charge in charges],
+        fees=[str(charge.fee_exact) for charge in charges],
     )
 
 
@@ -207,12 +241,17 @@ async def finish_delivery(tx: Transaction, *, gateway: str, digest: bytes, outco
 
 
 async def _note(tx: Transaction, *, booking: UUID, payment: UUID, before: str, after: str, reason: str) -> None:
-    await tx.execute(
-        sql.note_move,
-        booking=booking,
-        payment=payment,
-        id=new_id(),
-        from_state=before,
-        to_state=after,
-        reason=reason,
+    await _note_all(tx, [(booking, payment, before, after, reason)])
+
+
+async def _note_all(tx: Transaction, moves: Sequence[tuple[UUID, UUID, str, str, str]]) -> None:
+    """Booking, payment, state before, state after, reason."""
+    await tx.send(
+        sql.note_moves,
+        bookings=[move[0] for move in moves],
+        payments=[move[1] for move in moves],
+        ids=[new_id() for _ in moves],
+        from_states=[move[2] for move in moves],
+        to_states=[move[3] for move in moves],
+        reasons=[move[4] for move in moves],
     )

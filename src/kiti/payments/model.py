@@ -68,6 +68,16 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in OPEN
 
 
+class NewCharge(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that a gateway took for an attempt, to be written down; `fee_exact` in minor units of its currency."""
+
+    payment: Payment
+    transaction_id: str
+    purpose: Purpose
+    amount: Money
+    fee_exact: Decimal
+
+
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """Money that a gateway took, and what it was good for."""
 

@@ -50,6 +50,28 @@ WHERE booking_id = %(booking)s
 ORDER BY (state IN ('submitting', 'unknown', 'pending')) DESC, id DESC
 LIMIT 1;
 
+-- All attempts of bookings: a handful each, as one has to end before the next may begin.
+-- of_bookings :many
+SELECT
+    booking_id,
+    id,
+    gateway,
+    method,
+    state,
+    amount,
+    fee,
+    currency,
+    return_url,
+    checkout_url,
+    failure_reason,
+    created_at,
+    expires_at,
+    polls,
+    kiti_now() AS now
+FROM payment
+WHERE booking_id = any(%(bookings)s::uuid[])
+ORDER BY booking_id, id;
+
 -- move :execute
 UPDATE payment SET
     state = %(to_state)s,
@@ -57,9 +79,33 @@ UPDATE payment SET
     checkout_url = coalesce(%(checkout_url)s, checkout_url)
 WHERE booking_id = %(booking)s AND id = %(id)s AND state = %(from_state)s;
 
--- note_move :execute
+-- Moves many, and says when their gateway is asked again; NULL: never.
+-- move_many :many
+UPDATE payment SET
+    state = %(to_state)s::text,
+    failure_reason = coalesce(moved.failure_reason, payment.failure_reason),
+    polls = payment.polls + 1,
+    polled_at = kiti_now(),
+    poll_after = kiti_now() + %(poll_seconds)s::integer * interval '1 second'
+FROM unnest(%(bookings)s::uuid[], %(ids)s::uuid[], %(from_states)s::text[], %(failure_reasons)s::text[])
+    AS moved (booking_id, id, from_state, failure_reason)
+WHERE payment.booking_id = moved.booking_id AND payment.id = moved.id AND payment.state = moved.from_state
+RETURNING payment.id;
+
+-- note_moves :execute
 INSERT INTO payment_history (booking_id, payment_id, id, at, from_state, to_state, reason)
-VALUES (%(booking)s, %(payment)s, %(id)s, kiti_now(), %(from_state)s, %(to_state)s, %(reason)s);
+SELECT
+    moved.booking_id,
+    moved.payment_id,
+    moved.id,
+    kiti_now() AS at,
+    moved.from_state,
+    moved.to_state,
+    moved.reason
+FROM unnest(
+    %(bookings)s::uuid[], %(payments)s::uuid[], %(ids)s::uuid[], %(from_states)s::text[], %(to_states)s::text[],
+    %(reasons)s::text[]
+) AS moved (booking_id, payment_id, id, from_state, to_state, reason);
 
 -- poll_later :execute
 UPDATE payment SET
@@ -117,14 +163,29 @@ FROM charge
 WHERE booking_id = %(booking)s
 ORDER BY captured_at, transaction_id;
 
--- record_charge :execute
+-- Which of these bookings money was ever taken for.
+-- charged :many
+SELECT DISTINCT booking_id AS id FROM charge
+WHERE booking_id = any(%(bookings)s::uuid[]);
+
+-- record_charges :execute
 INSERT INTO charge (
     booking_id, gateway, transaction_id, payment_id, purpose, amount, currency, fee_exact, captured_at
 )
-VALUES (
-    %(booking)s, %(gateway)s, %(transaction_id)s, %(payment)s, %(purpose)s, %(amount)s, %(currency)s,
-    %(fee_exact)s, kiti_now()
-);
+SELECT
+    taken.booking_id,
+    taken.gateway,
+    taken.transaction_id,
+    taken.payment_id,
+    taken.purpose,
+    taken.amount,
+    taken.currency,
+    taken.fee_exact::numeric,
+    kiti_now() AS captured_at
+FROM unnest(
+    %(bookings)s::uuid[], %(gateways)s::text[], %(transactions)s::text[], %(payments)s::uuid[], %(purposes)s::text[],
+    %(amounts)s::bigint[], %(currencies)s::text[], %(fees)s::text[]
+) AS taken (booking_id, gateway, transaction_id, payment_id, purpose, amount, currency, fee_exact);
 
 -- No two refunds together can exceed the charge: the row itself refuses.
 -- reserve_refund :execute

@@ -1,5 +1,6 @@
 """Reading payments."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -51,6 +52,31 @@ async def by_id(reader: Reader, *, payment: UUID) -> Payment:
 async def newest_of_booking(reader: Reader, *, booking: UUID) -> Payment | None:
     """The open attempt of a booking, else its newest one."""
     return await reader.maybe(sql.newest_of_booking, Payment, booking=booking)
+
+
+async def of_bookings(
+    reader: Reader, *, bookings: Sequence[UUID]
+) -> Callable[[], Awaitable[dict[UUID, list[Payment]]]]:
+    """Ask for all attempts of bookings; by booking, the oldest first, when called for."""
+    rows = await reader.ask(sql.of_bookings, Payment, bookings=list(bookings))
+
+    async def found() -> dict[UUID, list[Payment]]:
+        attempts: dict[UUID, list[Payment]] = {booking: [] for booking in bookings}
+        for payment in await rows():
+            attempts[payment.booking_id].append(payment)
+        return attempts
+
+    return found
+
+
+async def charged(reader: Reader, *, bookings: Sequence[UUID]) -> Callable[[], Awaitable[set[UUID]]]:
+    """Ask for which of these bookings money was ever taken; their ids, when called for."""
+    rows = await reader.ask(sql.charged, _Id, bookings=list(bookings))
+
+    async def found() -> set[UUID]:
+        return {row.id for row in await rows()}
+
+    return found
 
 
 async def charge(reader: Reader, *, booking: UUID, gateway: str, transaction_id: str) -> Charge | None:

@@ -1,11 +1,9 @@
 """Taking, keeping and giving up seats. Every verb is all or nothing for each owner."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
-
-import msgspec
 
 from kiti.core.errors import KitiError, NotFound
 from kiti.core.ids import new_id
@@ -14,7 +12,8 @@ from kiti.seats.model import Claimed, Lost, Want
 
 sql = load("kiti.seats")
 
-_Key = tuple[UUID, str, int]
+# Owner, trip, seat, leg.
+_Key = tuple[UUID, UUID, str, int]
 
 
 class SeatsOccupied(KitiError):
@@ -23,15 +22,6 @@ class SeatsOccupied(KitiError):
     def __init__(self, seats: Sequence[str]) -> None:
         super().__init__(f"Somebody has {', '.join(seats)}. Move them first.")
         self.seats = list(seats)
-
-
-class _Row(msgspec.Struct, frozen=True):
-    trip_id: UUID
-    seat: str
-    leg: int
-    owner_id: UUID
-    claimed_at: datetime
-    expires_at: datetime | None
 
 
 async def claim(
@@ -43,24 +33,17 @@ async def claim(
     extending and taking over expired claims are all this verb. What a loser had got is given up again before
     this returns, so only winners' claims are left to commit.
     """
-    return await _claim(tx, wants=wants, ttls=[ttl_seconds[want.owner] for want in wants for _ in want.legs])
+    return await _claim(tx, wants=wants, ttls=ttl_seconds)
 
 
 async def confirm(tx: Transaction, *, wants: Sequence[Want]) -> dict[UUID, Claimed | Lost]:
     """Claim for ever: over a free seat, an expired claim or one's own."""
-    return await _claim(tx, wants=wants, ttls=[None for want in wants for _ in want.legs])
+    return await _claim(tx, wants=wants, ttls={want.owner: None for want in wants})
 
 
 async def release(tx: Transaction, *, wants: Iterable[Want]) -> int:
     """Give up the seat-legs that still belong to their owners; how many did."""
-    keys = sorted((want.trip, want.seat, leg, want.owner) for want in wants for leg in want.legs)
-    return await tx.execute(
-        sql.release,
-        trips=[key[0] for key in keys],
-        seats=[key[1] for key in keys],
-        legs=[key[2] for key in keys],
-        owners=[key[3] for key in keys],
-    )
+    return len(await _release(tx, wants=wants))
 
 
 async def block(
@@ -78,49 +61,91 @@ async def block(
 
 async def unblock(tx: Transaction, *, trip: UUID, block: UUID) -> int:
     """Put a block's seats on sale again; how many seat-legs. Raises NotFound for a block that is not in force."""
+    tx.changed.add(trip)
     if await tx.execute(sql.lift_block, trip=trip, id=block) != 1:
         raise NotFound("There is no such block, or it was lifted already.")
     return await tx.execute(sql.release_owner, trip=trip, owner=block)
 
 
-async def release_bookings(tx: Transaction, *, bookings: Sequence[UUID]) -> int:
-    """Give up every seat-leg that these bookings still have; how many they had."""
-    return await tx.execute(sql.release_bookings, bookings=list(bookings))
+async def release_bookings(tx: Transaction, *, bookings: Sequence[UUID]) -> None:
+    """Give up every seat-leg that these bookings still have, once their holds are over: nobody has to hear of it."""
+    await tx.send(sql.release_bookings, bookings=list(bookings))
 
 
-async def _claim(tx: Transaction, *, wants: Sequence[Want], ttls: Sequence[int | None]) -> dict[UUID, Claimed | Lost]:
-    keys: list[_Key] = [(want.trip, want.seat, leg) for want in wants for leg in want.legs]
-    assert len(set(keys)) == len(keys), "a seat-leg is wanted twice in one statement"
-    rows = await tx.many(
-        sql.claim,
-        _Row,
-        trips=[key[0] for key in keys],
-        seats=[key[1] for key in keys],
-        legs=[key[2] for key in keys],
-        owners=[want.owner for want in wants for _ in want.legs],
-        ttls=list(ttls),
-    )
-    got: dict[UUID, list[_Row]] = defaultdict(list)
-    for row in rows:
-        got[row.owner_id].append(row)
-    wanted: dict[UUID, list[Want]] = defaultdict(list)
+async def _claim(
+    tx: Transaction, *, wants: Sequence[Want], ttls: Mapping[UUID, int | None]
+) -> dict[UUID, Claimed | Lost]:
+    wanted: dict[UUID, list[Want]] = {}
     for want in wants:
-        wanted[want.owner].append(want)
-    outcome = {owner: _judge(theirs, got[owner]) for owner, theirs in wanted.items()}
-    losers = [want for want in wants if isinstance(outcome[want.owner], Lost) and got[want.owner]]
-    if losers:
-        await release(tx, wants=losers)
+        wanted.setdefault(want.owner, []).append(want)
+    # Two owners of one call who want the same seat-leg: PostgreSQL refuses to write a row twice in one statement.
+    tx.changed.update([want.trip for want in wants])
+    rows: list[tuple[bytes, datetime]] = await tx.many(
+        sql.claim,
+        tuple,
+        trips=[want.trip for want in wants],
+        seats=[want.seat for want in wants],
+        from_seqs=[want.from_seq for want in wants],
+        to_seqs=[want.to_seq for want in wants],
+        owners=[want.owner for want in wants],
+        ttls=[ttls[want.owner] for want in wants],
+    )
+    got = Counter([owner for owner, _ in rows])
+    short = {
+        owner: theirs
+        for owner, theirs in wanted.items()
+        if got[owner.bytes] < sum([want.to_seq - want.from_seq for want in theirs])
+    }
+    outcome: dict[UUID, Claimed | Lost] = {}
+    if len(short) < len(wanted):
+        claimed_at = rows[0][1]  # one statement, one clock
+        for owner in wanted:
+            if owner not in short:
+                seconds = ttls[owner]
+                expires_at = None if seconds is None else claimed_at + timedelta(seconds=seconds)
+                outcome[owner] = Claimed(claimed_at=claimed_at, expires_at=expires_at)
+    if short:
+        partial = [want for owner, theirs in short.items() if got[owner.bytes] for want in theirs]
+        had = await _release(tx, wants=partial) if partial else set()
+        for owner, theirs in short.items():
+            outcome[owner] = Lost(seats=_missing(theirs, had))
     return outcome
 
 
-def _judge(wants: Sequence[Want], got: Sequence[_Row]) -> Claimed | Lost:
-    have = {(row.trip_id, row.seat, row.leg) for row in got}
+async def _release(tx: Transaction, *, wants: Iterable[Want]) -> set[_Key]:
+    """Give up what is theirs among these; what was."""
+    keys = [(want.owner, want.trip, want.seat, leg) for want in wants for leg in want.legs]
+    tx.changed.update([key[1] for key in keys])
+    rows: list[_Key] = await tx.many(
+        sql.release,
+        tuple,
+        owners=[key[0] for key in keys],
+        trips=[key[1] for key in keys],
+        seats=[key[2] for key in keys],
+        legs=[key[3] for key in keys],
+    )
+    return set(rows)
+
+
+def _missing(wants: Sequence[Want], had: set[_Key]) -> tuple[tuple[UUID, str], ...]:
+    """The seats of which not every leg was to be had, each once."""
     missing = {
         (want.trip, want.seat): None
         for want in wants
-        if any((want.trip, want.seat, leg) not in have for leg in want.legs)
+        if any((want.owner, want.trip, want.seat, leg) not in had for leg in want.legs)
     }
-    if missing:
-        return Lost(seats=tuple(missing))
-    # All rows of an owner are written by one statement with one time to live.
-    return Claimed(claimed_at=got[0].claimed_at, expires_at=got[0].expires_at)
+    return tuple(missing)
+
+
+async def keep_until(tx: Transaction, *, wants: Sequence[Want], expires_at: datetime) -> int:
+    """Let the seat-legs that one owner has claimed end at exactly this instant; how many there were."""
+    (owner,) = {want.owner for want in wants}
+    keys = sorted((want.trip, want.seat, leg) for want in wants for leg in want.legs)
+    return await tx.execute(
+        sql.keep_until,
+        trips=[key[0] for key in keys],
+        seats=[key[1] for key in keys],
+        legs=[key[2] for key in keys],
+        owner=owner,
+        expires_at=expires_at,
+    )

@@ -63,6 +63,18 @@ class HeldSeat(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
 
 
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Seats that staff took off sale between two stops, and why."""
+
+    id: UUID
+    reason: str
+    actor: str
+    created_at: datetime
+    seats: list[str]
+    from_seq: int
+    to_seq: int
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a free seat is in the vehicle and what it is, for choosing good ones."""
 

@@ -6,29 +6,25 @@ INSERT INTO seat_claim AS held (trip_id, seat, leg, owner_id, claimed_at, expire
 SELECT
     want.trip_id,
     want.seat,
-    want.leg,
+    leg.seq AS leg,
     want.owner_id,
     clock.now AS claimed_at,
     coalesce(clock.now + want.ttl_seconds * interval '1 second', 'infinity') AS expires_at
 FROM
     unnest(
-        %(trips)s::uuid[], %(seats)s::text[], %(legs)s::smallint[], %(owners)s::uuid[], %(ttls)s::integer[]
-    ) AS want (trip_id, seat, leg, owner_id, ttl_seconds)
+        %(trips)s::uuid[], %(seats)s::text[], %(from_seqs)s::integer[], %(to_seqs)s::integer[],
+        %(owners)s::uuid[], %(ttls)s::integer[]
+    ) AS want (trip_id, seat, from_seq, to_seq, owner_id, ttl_seconds)
+CROSS JOIN LATERAL generate_series(want.from_seq, want.to_seq - 1) AS leg (seq)
 CROSS JOIN (SELECT kiti_now() AS now) AS clock
-ORDER BY want.trip_id, want.seat, want.leg
+ORDER BY want.trip_id, want.seat, leg.seq
 ON CONFLICT (trip_id, seat, leg) DO UPDATE
     SET owner_id = excluded.owner_id, claimed_at = excluded.claimed_at, expires_at = excluded.expires_at
     WHERE held.expires_at <= excluded.claimed_at OR held.owner_id = excluded.owner_id
-RETURNING
-    held.trip_id,
-    held.seat,
-    held.leg,
-    held.owner_id,
-    held.claimed_at,
-    nullif(held.expires_at, 'infinity') AS expires_at;
+RETURNING uuid_send(held.owner_id) AS owner, held.claimed_at;
 
 -- Give up what is ours among these keys; what somebody else has taken over meanwhile stays theirs.
--- release :execute
+-- release :many
 DELETE FROM seat_claim
 USING (
     SELECT
@@ -46,7 +42,8 @@ WHERE
     seat_claim.trip_id = key.trip_id
     AND seat_claim.seat = key.seat
     AND seat_claim.leg = key.leg
-    AND seat_claim.owner_id = key.owner_id;
+    AND seat_claim.owner_id = key.owner_id
+RETURNING seat_claim.owner_id, seat_claim.trip_id, seat_claim.seat, seat_claim.leg;
 
 -- Give up whatever these bookings still have, in key order as everywhere; the keys never leave the database. A range of
 -- legs rather than a row for each: the planner knows how many seats a booking has, but not how long a series is.
@@ -109,3 +106,37 @@ WHERE trip_id = %(trip)s AND id = %(id)s AND lifted_at IS NULL;
 -- release_owner :execute
 DELETE FROM seat_claim
 WHERE trip_id = %(trip)s AND owner_id = %(owner)s;
+
+-- A hold that changes its seats keeps its end, to the microsecond; a time to live counts in whole seconds.
+-- keep_until :execute
+UPDATE seat_claim SET expires_at = %(expires_at)s
+FROM
+    (
+        SELECT
+            mine.trip_id,
+            mine.seat,
+            mine.leg
+        FROM unnest(%(trips)s::uuid[], %(seats)s::text[], %(legs)s::smallint[]) AS mine (trip_id, seat, leg)
+        ORDER BY mine.trip_id, mine.seat, mine.leg
+    ) AS key
+WHERE
+    seat_claim.trip_id = key.trip_id
+    AND seat_claim.seat = key.seat
+    AND seat_claim.leg = key.leg
+    AND seat_claim.owner_id = %(owner)s;
+
+-- What staff have taken off sale and not lifted again; each has one leg of one seat at least, so a trip bounds them.
+-- blocks_on_trip :many
+SELECT
+    seat_block.id,
+    seat_block.reason,
+    seat_block.actor,
+    seat_block.created_at,
+    array_agg(DISTINCT seat_claim.seat ORDER BY seat_claim.seat) AS seats,
+    min(seat_claim.leg) AS from_seq,
+    max(seat_claim.leg) + 1 AS to_seq
+FROM seat_block
+INNER JOIN seat_claim ON seat_block.trip_id = seat_claim.trip_id AND seat_block.id = seat_claim.owner_id
+WHERE seat_block.trip_id = %(trip)s AND seat_block.lifted_at IS NULL
+GROUP BY seat_block.id, seat_block.reason, seat_block.actor, seat_block.created_at
+ORDER BY seat_block.created_at, seat_block.id;

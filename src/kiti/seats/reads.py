@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from kiti.db import Reader, load
-from kiti.seats.model import HeldSeat, Taken
+from kiti.seats.model import Block, HeldSeat, Taken
 
 sql = load("kiti.seats")
 
@@ -16,3 +16,8 @@ async def taken(reader: Reader, *, trip: UUID, from_seq: int, to_seq: int) -> li
 async def held(reader: Reader, *, trip: UUID) -> list[HeldSeat]:
     """Every seat-leg of a trip that somebody has, and who."""
     return await reader.many(sql.held_on_trip, HeldSeat, trip=trip)
+
+
+async def blocks(reader: Reader, *, trip: UUID) -> list[Block]:
+    """What staff have taken off sale on a trip and not put back, the oldest first."""
+    return await reader.many(sql.blocks_on_trip, Block, trip=trip)

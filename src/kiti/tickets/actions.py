@@ -1,5 +1,6 @@
 """Issuing tickets, taking them at the door, voiding them."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -27,13 +28,26 @@ class TicketNotValid(KitiError):
         self.state = state
 
 
+class TicketsUsed(KitiError):
+    """Somebody has boarded with these tickets, so nothing about them can be changed."""
+
+    def __init__(self, seats: Sequence[str]) -> None:
+        super().__init__(f"Somebody has boarded with the ticket for {', '.join(seats)}; it can no longer be changed.")
+        self.seats = list(seats)
+
+
 class _SealedKey(msgspec.Struct, frozen=True):
     kid: str
     public_key: str
     private_key: bytes
 
 
+class _Boarded(msgspec.Struct, frozen=True):
+    seat: str
+
+
 class _Seat(msgspec.Struct, frozen=True):
+    booking_id: UUID
     trip_id: UUID
     seat: str
     passenger_name: str
@@ -61,29 +75,29 @@ async def ensure_key(tx: Transaction, *, secret: str) -> SigningKey:
     return key
 
 
-async def issue(tx: Transaction, *, booking: UUID, key: SigningKey) -> list[Ticket]:
-    """One ticket for each seat of a confirmed booking; those that exist already stay as they are.
+async def issue(
+    tx: Transaction, *, booking: UUID, key: SigningKey, only: Collection[tuple[UUID, str]] | None = None
+) -> list[Ticket]:
+    """One ticket for each seat of a confirmed booking; those that exist already and are not void stay as they are.
 
-    Call it after the booking was confirmed, in the same transaction. Gives all tickets of the booking, in the order
-    of its seats. Raises NothingToTicket.
+    Call it after the booking was confirmed, in the same transaction; with `only` some trips and seats, after these
+    have changed. Gives all tickets of the booking, in the order of its seats. Raises NothingToTicket.
     """
-    seats = await tx.many(sql.seats_to_ticket, _Seat, booking=booking)
+    seats = await tx.many(sql.seats_to_ticket, _Seat, bookings=[booking])
+    if only is not None:
+        seats = [seat for seat in seats if (seat.trip_id, seat.seat) in only]
     if not seats:
         raise NothingToTicket("Only a confirmed booking has tickets.")
-    ids = [new_id() for _ in seats]
-    tokens = [
-        signing.sign(_claims(seat, booking=booking, ticket=ticket), key=key)
-        for seat, ticket in zip(seats, ids, strict=True)
-    ]
-    await tx.execute(
-        sql.issue,
-        booking=booking,
-        ids=ids,
-        trips=[seat.trip_id for seat in seats],
-        seats=[seat.seat for seat in seats],
-        tokens=tokens,
-    )
+    await _issue(tx, seats, key)
     return await reads.of_booking(tx, booking=booking)
+
+
+async def issue_many(tx: Transaction, *, bookings: Sequence[UUID], key: SigningKey) -> None:
+    """The same for every seat of many bookings; nobody has to hear of the tickets. Raises NothingToTicket."""
+    seats = await tx.many(sql.seats_to_ticket, _Seat, bookings=list(bookings))
+    if {seat.booking_id for seat in seats} != set(bookings):
+        raise NothingToTicket("Only a confirmed booking has tickets.")
+    await _issue(tx, seats, key)
 
 
 async def mark_used(tx: Transaction, *, booking: UUID, ticket: UUID, where: str) -> Ticket:
@@ -103,6 +117,18 @@ async def void(tx: Transaction, *, booking: UUID, reason: str, trip: UUID | None
     Used tickets stay used: that journey took place. Voiding again finds nothing left to void.
     """
     return await tx.many(sql.void, reads.ticket_row, booking=booking, trip=trip, reason=reason)
+
+
+async def void_seats(tx: Transaction, *, booking: UUID, trip: UUID, seats: Sequence[str], reason: str) -> list[Ticket]:
+    """Void the tickets of some seats of a booking; gives the ones voided now. Raises TicketsUsed."""
+    voided = await tx.many(
+        sql.void_seats, reads.ticket_row, booking=booking, trip=trip, seats=list(seats), reason=reason
+    )
+    # Asked afterwards: an inspector who was quicker has committed by now, who comes later finds them void.
+    boarded = await tx.many(sql.boarded, _Boarded, booking=booking, trip=trip, seats=list(seats))
+    if boarded:
+        raise TicketsUsed([row.seat for row in boarded])
+    return voided
 
 
 async def verify_and_use(
@@ -125,6 +151,18 @@ async def verify_and_use(
         return check(await reads.one(tx, booking=booking, ticket=ticket), trip=trip)
 
 
+async def _issue(tx: Transaction, seats: Sequence[_Seat], key: SigningKey) -> None:
+    ids = [new_id() for _ in seats]
+    await tx.send(
+        sql.issue,
+        bookings=[seat.booking_id for seat in seats],
+        ids=ids,
+        trips=[seat.trip_id for seat in seats],
+        seats=[seat.seat for seat in seats],
+        tokens=[signing.sign(_claims(seat, ticket), key=key) for seat, ticket in zip(seats, ids, strict=True)],
+    )
+
+
 async def _newest_key(tx: Transaction, *, secret: str) -> SigningKey | None:
     for row in await tx.many(sql.signing_keys, _SealedKey):
         try:
@@ -134,10 +172,10 @@ async def _newest_key(tx: Transaction, *, secret: str) -> SigningKey | None:
     return None
 
 
-def _claims(seat: _Seat, *, booking: UUID, ticket: UUID) -> Claims:
+def _claims(seat: _Seat, ticket: UUID) -> Claims:
     return Claims(
         ticket=ticket,
-        booking=booking,
+        booking=seat.booking_id,
         trip=seat.trip_id,
         seat=seat.seat,
         from_code=seat.from_code,

@@ -24,6 +24,7 @@ LIMIT 100;
 
 -- seats_to_ticket :many
 SELECT
+    booking_seat.booking_id,
     booking_seat.trip_id,
     booking_seat.seat,
     booking_seat.passenger_name,
@@ -38,13 +39,13 @@ INNER JOIN stop AS from_stop ON from_call.stop_id = from_stop.id
 INNER JOIN trip_stop AS to_call
     ON booking_seat.trip_id = to_call.trip_id AND booking_seat.to_seq = to_call.seq
 INNER JOIN stop AS to_stop ON to_call.stop_id = to_stop.id
-WHERE booking.id = %(booking)s AND booking.state IN ('confirmed', 'completed')
-ORDER BY booking_seat.trip_id, booking_seat.seat;
+WHERE booking.id = any(%(bookings)s::uuid[]) AND booking.state IN ('confirmed', 'completed')
+ORDER BY booking_seat.booking_id, booking_seat.trip_id, booking_seat.seat;
 
 -- issue :execute
 INSERT INTO ticket (booking_id, id, trip_id, seat, state, token, issued_at)
 SELECT
-    %(booking)s AS booking_id,
+    made.booking_id,
     made.id,
     made.trip_id,
     made.seat,
@@ -52,9 +53,9 @@ SELECT
     made.token,
     kiti_now() AS issued_at
 FROM
-    unnest(%(ids)s::uuid[], %(trips)s::uuid[], %(seats)s::text[], %(tokens)s::text[])
-        AS made (id, trip_id, seat, token)
-ON CONFLICT (booking_id, trip_id, seat) DO NOTHING;
+    unnest(%(bookings)s::uuid[], %(ids)s::uuid[], %(trips)s::uuid[], %(seats)s::text[], %(tokens)s::text[])
+        AS made (booking_id, id, trip_id, seat, token)
+ON CONFLICT (booking_id, trip_id, seat) WHERE state <> 'void' DO NOTHING;
 
 -- mark_used :maybe
 UPDATE ticket SET state = 'used', used_at = kiti_now(), used_where = %(place)s
@@ -65,6 +66,17 @@ RETURNING booking_id, id, trip_id, seat, state, token, issued_at, used_at, used_
 UPDATE ticket SET state = 'void', void_reason = %(reason)s
 WHERE booking_id = %(booking)s AND (%(trip)s::uuid IS NULL OR trip_id = %(trip)s) AND state = 'valid'
 RETURNING booking_id, id, trip_id, seat, state, token, issued_at, used_at, used_where, void_reason;
+
+-- void_seats :many
+UPDATE ticket SET state = 'void', void_reason = %(reason)s
+WHERE booking_id = %(booking)s AND trip_id = %(trip)s AND seat = any(%(seats)s::text[]) AND state = 'valid'
+RETURNING booking_id, id, trip_id, seat, state, token, issued_at, used_at, used_where, void_reason;
+
+-- boarded :many
+SELECT seat
+FROM ticket
+WHERE booking_id = %(booking)s AND trip_id = %(trip)s AND seat = any(%(seats)s::text[]) AND state = 'used'
+ORDER BY seat;
 
 -- tickets_of_booking :many
 SELECT
@@ -85,7 +97,7 @@ LEFT JOIN booking_seat
         AND ticket.trip_id = booking_seat.trip_id
         AND ticket.seat = booking_seat.seat
 WHERE ticket.booking_id = %(booking)s
-ORDER BY booking_seat.position, ticket.trip_id, ticket.seat
+ORDER BY booking_seat.position ASC, ticket.trip_id ASC, ticket.seat ASC, ticket.issued_at DESC
 LIMIT 500;
 
 -- ticket :maybe
@@ -120,10 +132,13 @@ INNER JOIN ticket ON booking_reference.booking_id = ticket.booking_id
 INNER JOIN trip ON ticket.trip_id = trip.id
 WHERE booking_reference.reference = %(reference)s AND ticket.seat = %(seat)s
 -- A return journey may have the same seat twice: the inspector's own trip goes first, else the one nearest to now.
+-- A seat that was changed and changed back has several tickets, and one at most is not void.
 ORDER BY
     coalesce(ticket.trip_id = %(trip)s::uuid, FALSE) DESC,
-    abs(extract(EPOCH FROM trip.departs_at - kiti_now())),
-    ticket.trip_id
+    ticket.state = 'void' ASC,
+    abs(extract(EPOCH FROM trip.departs_at - kiti_now())) ASC,
+    ticket.trip_id ASC,
+    ticket.issued_at DESC
 LIMIT 1;
 
 -- pages :many
@@ -184,6 +199,17 @@ INNER JOIN stop AS from_stop ON from_call.stop_id = from_stop.id
 INNER JOIN trip_stop AS to_call
     ON booking_seat.trip_id = to_call.trip_id AND booking_seat.to_seq = to_call.seq
 INNER JOIN stop AS to_stop ON to_call.stop_id = to_stop.id
-WHERE ticket.booking_id = %(booking)s AND (%(ticket)s::uuid IS NULL OR ticket.id = %(ticket)s)
+WHERE
+    ticket.booking_id = %(booking)s
+    AND (%(ticket)s::uuid IS NULL OR ticket.id = %(ticket)s)
+    -- One that was replaced by another for the same seat is past.
+    AND NOT EXISTS (
+        SELECT 1 FROM ticket AS newer
+        WHERE
+            newer.booking_id = ticket.booking_id
+            AND newer.trip_id = ticket.trip_id
+            AND newer.seat = ticket.seat
+            AND newer.issued_at > ticket.issued_at
+    )
 ORDER BY from_call.departs_at, booking_seat.position, ticket.seat
 LIMIT 500;

@@ -12,6 +12,7 @@ from litestar.middleware.compression import CompressionMiddleware
 
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
+from kiti.web.booking.changes import ROUTES as CHANGES
 from kiti.web.booking.routes import ROUTES as BOOKING
 from kiti.web.page.errors import of_bug, of_http_error, of_kiti_error, of_lost_database
 from kiti.web.page.routes import ROUTES as PAGE
@@ -22,6 +23,7 @@ from kiti.web.reference.routes import ROUTES as REFERENCE
 from kiti.web.search.routes import ROUTES as SEARCH
 from kiti.web.seats.routes import ROUTES as SEATS
 from kiti.web.ticket.routes import ROUTES as TICKET
+from kiti.web.waiting.routes import ROUTES as WAITING
 
 # What is no page: answers from here on are read by programs.
 NOT_PAGES = ("/api", "/.well-known", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "/schema")
@@ -43,7 +45,7 @@ def create_web(_settings: Settings) -> AppConfig:
     compression = CompressionConfig(backend="gzip", gzip_compress_level=6, exclude_opt_key=NO_COMPRESSION)
     pages = Router(
         path="/",
-        route_handlers=[*SEARCH, *SEATS, *BOOKING, *PAY, *TICKET, *REFERENCE, *PAGE],
+        route_handlers=[*SEARCH, *WAITING, *SEATS, *BOOKING, *CHANGES, *PAY, *TICKET, *REFERENCE, *PAGE],
         middleware=[DefineMiddleware(CompressionMiddleware, config=compression)],
         guards=[check_origin],
         after_request=harden,

@@ -45,7 +45,7 @@ async def name_travellers(request: Request[Any, Any, Any], house: House, booking
     if not view.booking.is_holding:
         return to_booking(booking_id)
     if "extend" in form:
-        await holds.extend(house.db, booking=booking_id, minutes=EXTENSION_MINUTES, actor="guest")
+        await holds.extend(house, booking=booking_id, minutes=EXTENSION_MINUTES, actor="guest")
         return _travellers(request, await show.booking(house, booking_id), found)
     clean, errors = travellers.checked(found, region=travellers.region_of(view), words=words_of(request))
     if errors:
@@ -58,7 +58,7 @@ async def name_travellers(request: Request[Any, Any, Any], house: House, booking
 async def extend(request: Request[Any, Any, Any], house: House, booking_id: UUID) -> Response[Any]:
     """Hold on for some minutes; htmx gets the clock alone, so that nothing typed is lost."""
     rights.check(request, booking_id, house.settings)
-    await holds.extend(house.db, booking=booking_id, minutes=EXTENSION_MINUTES, actor="guest")
+    await holds.extend(house, booking=booking_id, minutes=EXTENSION_MINUTES, actor="guest")
     if request.headers.get("hx-request"):
         view = await show.booking(house, booking_id)
         return page(request, "booking/clock.html", **(hold_of(view.booking) | {"is_alone": True}))
@@ -70,7 +70,7 @@ async def extend(request: Request[Any, Any, Any], house: House, booking_id: UUID
 async def release(request: Request[Any, Any, Any], house: House, booking_id: UUID) -> Response[Any]:
     """Give the seats back, and show the map again."""
     view = await my_booking(request, house, booking_id)
-    await holds.release(house.db, booking=booking_id, actor="guest")
+    await holds.release(house, booking=booking_id, actor="guest")
     return Redirect(seats_address(view), status_code=303)
 
 

@@ -10,11 +10,13 @@ from litestar.exceptions import HTTPException, NotFoundException
 from kiti.bookings.actions import WrongState
 from kiti.core.errors import InvalidInput, KitiError, NotFound, Overloaded
 from kiti.db import DatabaseUnavailable
+from kiti.flows.changes import FareDiffers
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
 from kiti.flows.holds import HoldLapsed
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.network.model import NotOnTrip
 from kiti.payments.actions import PaymentChanged
+from kiti.tickets.actions import TicketsUsed
 from kiti.web.page.language import marked
 from kiti.web.page.render import page
 from kiti.web.page.rights import NotYours
@@ -42,6 +44,18 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
         409,
         marked("This trip is not on sale any more"),
         marked("It has left, or it was cancelled. Search for another one."),
+    ),
+    (
+        FareDiffers,
+        409,
+        marked("That seat has another price"),
+        marked("Choose a seat of the same price."),
+    ),
+    (
+        TicketsUsed,
+        409,
+        marked("Somebody has boarded with this ticket"),
+        marked("Its seat cannot be changed any more."),
     ),
     (
         NotOnTrip,

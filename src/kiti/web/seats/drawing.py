@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from kiti.core.money import Money
-from kiti.flows.show import SeatMap, SeatOffer
+from kiti.flows.availability import SeatMap, SeatOffer
 from kiti.network.model import Feature
 from kiti.seats.model import Place, Wishes, best_seats
 

@@ -15,13 +15,16 @@ from kiti.bookings.model import MAX_SEATS, BookedSeat, Booking, Contact
 from kiti.core.errors import InvalidInput
 from kiti.core.money import Money, exponent
 from kiti.flows import holds, show
+from kiti.flows.availability import SeatMap, SeatOffer
 from kiti.flows.house import House
 from kiti.flows.plan import Item, Passenger, Reservation, SeatsTaken
 from kiti.flows.reserve import reserve
-from kiti.flows.show import SeatMap
+from kiti.flows.waiting import NotAdmitted, PlaceForged, note_booking
 from kiti.web.page import rights
 from kiti.web.page.render import page, words_of
 from kiti.web.seats import drawing
+from kiti.web.waiting import door
+from kiti.web.waiting.door import Door
 
 HOLD_MINUTES = 15
 MOST_PICKED = 9
@@ -52,12 +55,19 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/trips/{trip_id:uuid}/seats")
-async def show_seats(request: Request[Any, Any, Any], house: House, trip_id: UUID) -> Response[str]:
-    """The map, with the seats chosen that I hold, that the address names, or that we pick."""
+async def show_seats(request: Request[Any, Any, Any], house: House, trip_id: UUID) -> Response[Any]:
+    """The map, with the seats chosen that I hold, that the address names, or that we pick.
+
+    Where people wait in line for the trip, whose turn it is not goes there; who holds seats has been let in.
+    """
     found = await _seat_map(request, house, trip_id)
     hold = await _my_hold(request, house, found)
+    mine = Door() if hold else await door.knock(request, house, trip_id)
+    if not mine.is_open:
+        return door.to_wait(request, house, trip_id, mine)
     free = drawing.free_seats(found, mine=hold.numbers if hold else ())
-    return _page(request, found, hold, _first_choice(request, found, hold, free))
+    answer = _page(request, found, hold, _first_choice(request, found, hold, free))
+    return door.keep(request, house, mine, answer)
 
 
 @post("/trips/{trip_id:uuid}/seats", status_code=303)
@@ -72,20 +82,16 @@ async def choose_seats(request: Request[Any, Any, Any], house: House, trip_id: U
         return _page(request, found, hold, Choice(error=words.gettext("Choose at least one seat."), status=422))
     if hold is not None and set(hold.numbers) == set(chosen):
         return Redirect(f"/bookings/{hold.booking.id}/passengers", status_code=303)
-    if hold is not None:
-        await holds.release(house.db, booking=hold.booking.id, actor="guest")
     try:
-        reserved = await reserve(house, _reservation(found, chosen, hold, words.language))
-    except SeatsTaken as taken:
-        found = await _seat_map(request, house, trip_id)
-        left = [seat for seat in chosen if seat not in taken.seats]
-        return _page(request, found, None, Choice(seats=left, lost=taken.seats, status=409))
-    except InvalidInput:
-        error = words.gettext("Choose from 1 to %(most)s seats on the map.", most=MAX_SEATS)
-        return _page(request, found, None, Choice(seats=chosen[:MAX_SEATS], error=error, status=422))
-    onward = Redirect(f"/bookings/{reserved.booking}/passengers", status_code=303)
-    onward.set_cookie(rights.grant(request, reserved.booking, house.settings))
-    return onward
+        mine = await door.enter(request, house, trip_id, giving_up=hold.booking.id if hold else None)
+        if not mine.is_open:
+            return door.to_wait(request, house, trip_id, mine, seats=",".join(chosen[:MAX_SEATS]))
+        return door.keep(request, house, mine, await _take_seats(request, house, found, chosen, hold, mine))
+    except (NotAdmitted, PlaceForged):
+        # Somebody who holds seats, and whose place in the line is used up: what they hold stays theirs.
+        hold = await _my_hold(request, house, found)
+        error = words.gettext("Very many people want this trip: what you hold stays yours, but cannot be changed now.")
+        return _page(request, found, hold, Choice(seats=hold.numbers if hold else (), error=error, status=409))
 
 
 @get("/trips/{trip_id:uuid}/seats/taken")
@@ -100,6 +106,28 @@ async def taken_seats(request: Request[Any, Any, Any], house: House, trip_id: UU
     if request.headers.get("if-none-match", "").removeprefix("W/") == etag:
         return Response("", status_code=304, headers=headers)
     return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
+
+
+async def _take_seats(
+    request: Request[Any, Any, Any], house: House, found: SeatMap, chosen: list[str], hold: Hold | None, mine: Door
+) -> Response[Any]:
+    """Hold them instead of what I hold; raises NotAdmitted where my place in the line has just been used elsewhere."""
+    trip_id, words = found.trip.trip.id, words_of(request)
+    if hold is not None:
+        await holds.release(house, booking=hold.booking.id, actor="guest")
+    try:
+        reserved = await reserve(house, _reservation(found, chosen, hold, words.language))
+    except SeatsTaken as taken:
+        found = await _seat_map(request, house, trip_id)
+        left = [seat for seat in chosen if seat not in taken.seats]
+        return _page(request, found, None, Choice(seats=left, lost=taken.seats, status=409))
+    except InvalidInput:
+        error = words.gettext("Choose from 1 to %(most)s seats on the map.", most=MAX_SEATS)
+        return _page(request, found, None, Choice(seats=chosen[:MAX_SEATS], error=error, status=422))
+    await note_booking(house, admission=mine.admission, booking=reserved.booking)
+    onward = Redirect(f"/bookings/{reserved.booking}/passengers", status_code=303)
+    onward.set_cookie(rights.grant(request, reserved.booking, house.settings))
+    return onward
 
 
 async def _seat_map(request: Request[Any, Any, Any], house: House, trip_id: UUID) -> SeatMap:
@@ -131,7 +159,7 @@ async def _my_hold(request: Request[Any, Any, Any], house: House, found: SeatMap
 
 
 def _first_choice(
-    request: Request[Any, Any, Any], found: SeatMap, hold: Hold | None, free: Sequence[show.SeatOffer]
+    request: Request[Any, Any, Any], found: SeatMap, hold: Hold | None, free: Sequence[SeatOffer]
 ) -> Choice:
     words = words_of(request)
     asked = request.query_params

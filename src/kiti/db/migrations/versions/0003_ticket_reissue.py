@@ -5,8 +5,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0003"
-# PROVISIONAL: behind whatever stands before it in this folder.
-down_revision = max(f.name[:4] for f in Path(__file__).parent.glob("0*.sql") if f.name[:4] < revision)
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

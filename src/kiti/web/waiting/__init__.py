@@ -1,0 +1,1 @@
+"""The line before a trip that very many people want."""
