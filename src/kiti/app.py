@@ -12,6 +12,7 @@ from litestar.datastructures import State
 from kiti import jobs
 from kiti.api import BODY_BYTES, create_api
 from kiti.api.express import Express
+from kiti.api.idempotency import Idempotency
 from kiti.cli import Composition, run
 from kiti.core.settings import Settings
 from kiti.db import Database
@@ -124,7 +125,12 @@ def create_asgi(settings: Settings, *, with_worker: bool) -> Express:
         debug=False,
         logging_config=None,
     )
-    return Express(application, lambda: application.state.house)  # type: ignore[arg-type] # ASGI, in Litestar's types
+
+    def house() -> House:
+        found: House = application.state.house
+        return found
+
+    return Express(Idempotency(application, house), house)  # type: ignore[arg-type] # ASGI, in Litestar's types
 
 
 def answer_at_doorway(of_api: Any, of_web: Any) -> Any:

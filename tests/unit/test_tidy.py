@@ -41,6 +41,7 @@ WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|MERGE INTO)\s
 OWNERS = {
     "audit": {"audit_event"},
     "bookings": {"booking", "booking_reference", "booking_seat"},
+    "idempotency": {"idempotency_key"},
     "ledger": {"transfer"},
     "network": {
         "operator", "stop", "layout", "layout_seat", "layout_feature", "vehicle", "route", "route_stop", "fare",

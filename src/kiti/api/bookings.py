@@ -1,5 +1,6 @@
 """Reserve, and what the holder of a booking may do with it."""
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from kiti.core.tokens import hold_token
 from kiti.flows import holds, show
 from kiti.flows.availability import SeatMap
 from kiti.flows.house import House
-from kiti.flows.plan import Item, Passenger, Reservation
+from kiti.flows.plan import Item, Passenger, Plan, Reservation
 from kiti.flows.reserve import reserve
 from kiti.flows.travellers import Named, name_travellers
 from kiti.network.model import TripDetail
@@ -105,11 +106,15 @@ class Bookings(Controller):
 
 async def hold_seats(house: House, data: wire.ReserveBody) -> wire.ReservedShape:
     """Reserve, and say what was reserved."""
-    reserved = await reserve(house, _reservation(data))
-    plan = reserved.plan
+    reserved = await reserve(house, reservation_of(data))
+    return reserved_shape(house, reserved.plan, reserved.reference, reserved.expires_at)
+
+
+def reserved_shape(house: House, plan: Plan, reference: str, expires_at: datetime) -> wire.ReservedShape:
+    """A reservation as the API writes it."""
     return wire.ReservedShape(
         booking_id=plan.booking,
-        reference=reserved.reference,
+        reference=reference,
         status="HELD",
         trip_id=plan.seats[0].trip,
         seat_numbers=[seat.seat for seat in plan.seats],
@@ -126,7 +131,7 @@ async def hold_seats(house: House, data: wire.ReserveBody) -> wire.ReservedShape
         ],
         amount=plan.amount,
         currency=plan.currency,
-        expires_at=reserved.expires_at,
+        expires_at=expires_at,
         hold_token=hold_token(plan.booking, secret=house.settings.jwt_secret),
     )
 
@@ -140,7 +145,8 @@ def contact_of(body: wire.ContactBody) -> Contact:
     )
 
 
-def _reservation(data: wire.ReserveBody) -> Reservation:
+def reservation_of(data: wire.ReserveBody) -> Reservation:
+    """What a caller asks for, cleaned; raises InvalidInput."""
     if (data.items is None) == (data.trip_id is None):
         raise InvalidInput("tripId", "Give either tripId or items.")
     if data.items is not None and not data.items:

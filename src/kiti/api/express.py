@@ -1,40 +1,36 @@
 """The express lane: the two calls that a sale hammers, answered without the framework.
 
-Routing, dependencies and responses of the framework cost more than a reservation itself. So a plain `POST` or `GET` of
-`/api/bookings/reserve` is answered here, by the same functions as there; whatever is unusual about a request (its
-body does not decode, a parameter is unknown, it comes in pieces) goes on to the framework as it came, and is refused
-there with all that it has to say about it. What the two calls are stands in `Reservations`, OpenAPI included.
+Routing, dependencies and responses of the framework cost more than a reservation itself. So `/api/bookings/reserve` is
+answered here, by the same functions as there. What is unusual about a request (another kind of body, one that is too
+long, a parameter that there is not) goes on to the framework as it came, and is refused there with all that it has to
+say about it. What the two calls are stands in `Reservations`, OpenAPI included.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
 
 from kiti.api import problems, wire
-from kiti.api.bookings import hold_seats, seat_map_shape
-from kiti.flows import show
+from kiti.api.asgi import JSON, NOT_MODIFIED, Application, Receive, Scope, Send, answer, header, read, refuse
+from kiti.api.bookings import reservation_of, reserved_shape, seat_map_shape
+from kiti.api.idempotency import HEADER, key_for, replay
+from kiti.core.errors import InvalidInput, NotFound
+from kiti.flows import idempotency, show
 from kiti.flows.house import House
+from kiti.flows.plan import Keyed, Plan
+from kiti.flows.reserve import reserve
+from kiti.idempotency.model import Key, Stored
 
 PATH = "/api/bookings/reserve"
-SHORT_BODY_BYTES = 16 * 1024
+LONGEST_BODY_BYTES = 64 * 1024
 LONGEST_QUERY_BYTES = 512
 LONGEST_STOP = 120
 KEEP_MAPS = 256
-NOT_MODIFIED = 304
 PARAMETERS = {"tripId", "from", "to"}
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_JSON = (b"content-type", b"application/json")
-_PROBLEM = (b"content-type", problems.MEDIA_TYPE.encode())
 
 
 class Express:
@@ -58,16 +54,63 @@ class Express:
         return await self._framework(scope, receive, send)
 
     async def _reserve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        message = await receive()
-        body = message.get("body", b"")
-        data = self._decode(body) if _is_whole_json(scope["headers"], len(body)) else None
-        if data is None:
-            return await self._framework(scope, _first(message, receive), send)
+        kind = header(scope["headers"], b"content-type")
+        if kind is None or not kind.startswith(JSON[1]):
+            return await self._framework(scope, receive, send)
+        body = await read(scope, receive, most_bytes=LONGEST_BODY_BYTES)
+        if not body.whole or not body.data:
+            return await self._framework(scope, body.replay(receive), send)
         try:
-            held = self._encode(await hold_seats(self._house(), data))
+            if header(scope["headers"], HEADER) is None:
+                held = await self._hold(body.data)
+            else:
+                told = await self._hold_once(key_for(scope, body.data), body.data)
+                if isinstance(told, Stored):
+                    return await replay(send, told)
+                held = told
         except Exception as error:  # noqa: BLE001 - the table of problems answers every error, bugs included
-            return await _refuse(send, scope, error)
-        return await _answer(send, 201, held, (_JSON,))
+            return await refuse(send, problems.of_any(error, path=PATH, method="POST"))
+        return await answer(send, 201, held, (JSON,))
+
+    async def _hold(self, body: bytes) -> bytes:
+        house = self._house()
+        reserved = await reserve(house, reservation_of(self._decode(body)))
+        return self._encode(reserved_shape(house, reserved.plan, reserved.reference, reserved.expires_at))
+
+    async def _hold_once(self, key: Key, body: bytes) -> bytes | Stored:
+        """The answer of this request, or of the one before it with the same key."""
+        house = self._house()
+        before = await idempotency.remembered(house, key, was_taken=False)
+        if before is not None:
+            return before
+
+        def render(plan: Plan, reference: str, expires_at: datetime) -> bytes:
+            return self._encode(reserved_shape(house, plan, reference, expires_at))
+
+        try:
+            return (await reserve(house, reservation_of(self._decode(body)), keyed=Keyed(key, render))).answer
+        except idempotency.KeyInUse:
+            quicker = await idempotency.remembered(house, key)
+            assert quicker is not None, "it raises where nothing is known"
+            return quicker
+        except (InvalidInput, NotFound, msgspec.DecodeError) as error:
+            told = problems.of_any(error, path=PATH, method="POST")
+            if await idempotency.begin(house, key) is None:
+                media_type = problems.MEDIA_TYPE
+                await idempotency.finish(house, key, status=told.status, media_type=media_type, body=told.body)
+            raise
+
+    def _decode(self, body: bytes) -> wire.ReserveBody:
+        """The body; raises ValidationError for one of another shape, DecodeError for what is no JSON at all."""
+        try:
+            return self._body.decode(body)
+        except msgspec.ValidationError:
+            # The decoder stops at the first thing that does not fit; what comes behind it may be no JSON.
+            try:
+                msgspec.json.decode(body)
+            except (ValueError, RecursionError) as error:
+                raise msgspec.DecodeError(str(error)) from error
+            raise
 
     async def _seats(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = _query(scope["query_string"])
@@ -77,24 +120,16 @@ class Express:
         try:
             found = await show.seat_map(self._house(), trip, from_code=from_code, to_code=to_code)
         except Exception as error:  # noqa: BLE001 - as above
-            return await _refuse(send, scope, error)
+            return await refuse(send, problems.of_any(error, path=PATH, method="GET"))
         headers = ((b"etag", found.etag.encode()), (b"cache-control", b"no-cache"))
-        if _header(scope["headers"], b"if-none-match") == headers[0][1]:
-            return await _answer(send, NOT_MODIFIED, b"", headers)
+        if header(scope["headers"], b"if-none-match") == headers[0][1]:
+            return await answer(send, NOT_MODIFIED, b"", headers)
         body = self._maps.get(found.etag)
         if body is None:
             body = self._maps[found.etag] = self._encode(seat_map_shape(found))
             if len(self._maps) > KEEP_MAPS:
                 self._maps.popitem(last=False)
-        return await _answer(send, 200, body, (_JSON, *headers))
-
-    def _decode(self, body: bytes) -> wire.ReserveBody | None:
-        if len(body) > SHORT_BODY_BYTES:
-            return None
-        try:
-            return self._body.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None  # the framework tells what is wrong with it
+        return await answer(send, 200, body, (JSON, *headers))
 
 
 def _query(text: bytes) -> tuple[UUID, str | None, str | None] | None:
@@ -104,49 +139,11 @@ def _query(text: bytes) -> tuple[UUID, str | None, str | None] | None:
     try:
         pairs = parse_qsl(text.decode("ascii"), strict_parsing=True, max_num_fields=len(PARAMETERS))
         given = dict(pairs)
+        stops = given.get("from"), given.get("to")
         if len(given) != len(pairs) or not given.keys() <= PARAMETERS:
             return None
-        stops = given.get("from"), given.get("to")
         if any(stop is not None and len(stop) > LONGEST_STOP for stop in stops):
             return None
         return UUID(given["tripId"]), *stops
     except (ValueError, KeyError):
         return None
-
-
-def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    return next((value for key, value in headers if key == name), None)
-
-
-def _is_whole_json(headers: Iterable[tuple[bytes, bytes]], length: int) -> bool:
-    """Whether the body is JSON, and so much of it as has come is all of it."""
-    kind = declared = b""
-    for name, value in headers:
-        if name == b"content-type":
-            kind = value
-        elif name == b"content-length":
-            declared = value
-    return kind.startswith(b"application/json") and declared == str(length).encode()
-
-
-def _first(message: Message, receive: Receive) -> Receive:
-    """`message`, which was taken already, and then what comes."""
-    waiting = [message]
-
-    async def again() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return again
-
-
-async def _refuse(send: Send, scope: Scope, error: Exception) -> None:
-    answer = problems.of_any(error, path=scope["path"], method=scope["method"])
-    more = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
-    await _answer(send, answer.status, answer.body, (_PROBLEM, (b"cache-control", b"no-store"), *more))
-
-
-async def _answer(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
-    # What is not modified has a length that is not told here.
-    length = () if status == NOT_MODIFIED else ((b"content-length", str(len(body)).encode()),)
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": "http.response.body", "body": body})

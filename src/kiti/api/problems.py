@@ -18,6 +18,7 @@ from kiti.core.errors import InvalidInput, KitiError, NotFound, Overloaded
 from kiti.db import DatabaseUnavailable
 from kiti.flows.changes import FareDiffers
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
+from kiti.flows.idempotency import KeyInUse, KeyReused
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.webhooks import ForgedWebhook
 from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
@@ -74,6 +75,8 @@ class Problem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     (SeatsTaken, 409, "CONFLICT", "Seats taken"),
     (TripNotOnSale, 409, "CONFLICT", "Trip not on sale"),
+    (KeyInUse, 409, "CONFLICT", "Key in use"),
+    (KeyReused, 422, "IDEMPOTENCY_MISMATCH", "Key used for another request"),
     (InvalidInput, 422, "VALIDATION_ERROR", "Invalid input"),
     (NotFound, 404, "NOT_FOUND", "Not found"),
     (WrongState, 409, "CONFLICT", "Wrong state"),
@@ -113,6 +116,11 @@ def of_any(error: Exception, *, path: str, method: str) -> Answer:
             log.warning("the database did not do it", path=path, method=method, exc_info=error)
             detail = "The database did not answer. Look whether it was done, then try again in a moment."
             return _answer(path, 503, "UNAVAILABLE", "Try again", detail, headers={"Retry-After": "1"})
+        case msgspec.ValidationError():
+            return _answer(path, 422, CODES[422], "Invalid input", "See errors.", errors=[_of_validation(error)])
+        case msgspec.DecodeError() | UnicodeDecodeError() | RecursionError():
+            detail = "The body is no JSON, not UTF-8, or nested too deeply."
+            return _answer(path, 400, CODES[400], "Malformed JSON", detail)
         case _:
             return _of_bug(error, path=path, method=method)
 
@@ -149,7 +157,15 @@ def _of_kiti_error(error: KitiError, *, path: str, method: str) -> Answer:
     errors = [FieldError(error.field, error.message)] if isinstance(error, InvalidInput) else []
     seats = error.seats if isinstance(error, SeatsTaken) else []
     headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, Overloaded) else {}
+    if isinstance(error, KeyInUse):
+        headers = {"Retry-After": "1"}
     return _answer(path, status, code, title, str(error), errors=errors, seats=seats, headers=headers)
+
+
+def _of_validation(error: msgspec.ValidationError) -> FieldError:
+    """The decoder's own words: "Expected `int`, got `str` - at `$.seatCount`"."""
+    message, _, place = str(error).partition(" - at ")
+    return FieldError(place.strip("`").removeprefix("$").lstrip(".") or "body", message)
 
 
 def _of_bug(error: Exception, *, path: str, method: str) -> Answer:

@@ -1,6 +1,6 @@
 """Claim the seats of planned bookings and open them: many plans in one transaction, each with its own answer."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -14,11 +14,16 @@ from kiti.bookings.model import NewBooking
 from kiti.db import Database, Transaction
 from kiti.flows.grouping import LANES, MAX_QUEUE, GroupCommit, Verdict
 from kiti.flows.plan import Plan, SeatsTaken, TripNotOnSale
+from kiti.idempotency import actions as idempotency
+from kiti.idempotency.model import Key as IdempotencyKey
 from kiti.network import reads as network
 from kiti.seats import actions as seats
 from kiti.seats.model import Lost
 
 HOLD_CAP_MINUTES = 60
+# What a reservation is answered, and so what is stored for who repeats it.
+CREATED = 201
+JSON = "application/json"
 
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +32,8 @@ class Reserved(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     reference: str
     expires_at: datetime
+    # The answer as it was stored under the request's idempotency key; b"" where it has none.
+    answer: bytes = b""
 
     @property
     def booking(self) -> UUID:
@@ -37,8 +44,7 @@ class Reserved(msgspec.Struct, frozen=True, kw_only=True):
 Outcome = Reserved | SeatsTaken | TripNotOnSale
 
 
-# Trip, seat, leg. The trip as a number: it is hashed again and again, and a UUID does that in Python.
-Key = tuple[int, str, int]
+# The trip as a number: it is hashed again and again, and a UUID does that in Python.
 # Trip, seat, from stop, to stop.
 Part = tuple[int, str, int, int]
 
@@ -82,6 +88,7 @@ async def commit_plans(tx: Transaction, plans: Sequence[Plan]) -> list[Outcome]:
     outcome: list[Outcome] = []
     winners: list[NewBooking] = []
     events: list[Event] = []
+    answers: dict[IdempotencyKey, bytes] = {}
     departed: list[Plan] = []
     held_at: datetime | None = None
     for plan, reference in zip(plans, free, strict=True):
@@ -97,12 +104,18 @@ async def commit_plans(tx: Transaction, plans: Sequence[Plan]) -> list[Outcome]:
             booking = _new_booking(plan, reference)
             winners.append(booking)
             events.append(_opened(booking, plan.actor))
-            outcome.append(Reserved(plan=plan, reference=reference, expires_at=claim.expires_at))
+            answer = b""
+            if plan.keyed is not None:
+                answer = plan.keyed.render(plan, reference, claim.expires_at)
+                answers[plan.keyed.key] = answer
+            outcome.append(Reserved(plan=plan, reference=reference, expires_at=claim.expires_at, answer=answer))
     if departed:
         await seats.release(tx, wants=[want for plan in departed for want in plan.wants])
     if held_at is not None:
         await bookings.open_bookings(tx, bookings=winners, held_at=held_at, cap_seconds=HOLD_CAP_MINUTES * 60)
         await audit.record(tx, events=events)
+    if answers:
+        await idempotency.keep(tx, keys=list(answers), status=CREATED, media_type=JSON, bodies=list(answers.values()))
     return outcome
 
 
@@ -128,8 +141,11 @@ def _opened(booking: NewBooking, actor: str) -> Event:
     )
 
 
-def _keys(plan: Plan) -> frozenset[Key]:
-    return frozenset([(want.trip.int, want.seat, leg) for want in plan.wants for leg in want.legs])
+def _keys(plan: Plan) -> frozenset[Hashable]:
+    legs: list[Hashable] = [(want.trip.int, want.seat, leg) for want in plan.wants for leg in want.legs]
+    if plan.keyed is not None:
+        legs.append(plan.keyed.key.digest)
+    return frozenset(legs)
 
 
 def _parts(plan: Plan) -> list[Part]:
@@ -142,7 +158,7 @@ def _beaten(done: Sequence[tuple[Plan, Outcome]]) -> Verdict[Plan, Outcome] | No
     So has who waits for a part of the way that was found taken, if they had asked before the database was: for a
     later request it might have been given up meanwhile.
     """
-    won: set[Key] = set()
+    won: set[Hashable] = set()
     gone: set[Part] = set()
     for plan, outcome in done:
         if isinstance(outcome, Reserved):

@@ -1,6 +1,6 @@
 """Plan a booking: check what a caller asks for against the catalogue, pick seats, price them. Writes nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from kiti.core.errors import InvalidInput, KitiError
 from kiti.core.ids import new_id
 from kiti.db import Database
 from kiti.flows.catalogue import Catalogue
+from kiti.idempotency.model import Key
 from kiti.network.model import Fare, Seat, TripDetail, TripStop
 from kiti.seats import reads as seat_reads
 from kiti.seats.model import Place, Want, Wishes, best_seats
@@ -78,6 +79,13 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
     seats: tuple[str, ...]
 
 
+class Keyed(msgspec.Struct, frozen=True):
+    """The answer to a reservation that may be repeated is written with it. `render` makes it of reference and end."""
+
+    key: Key
+    render: "Callable[[Plan, str, datetime], bytes]"
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A reservation that has been checked against the catalogue: what to claim and what it costs."""
 
@@ -94,9 +102,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     wants: tuple[Want, ...]
     # Trips and when they are boarded: the transaction compares it with the database's clock.
     boards_at: tuple[tuple[UUID, datetime], ...]
+    keyed: Keyed | None = None
 
 
-async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation, *, choice: int = 0) -> Plan:
+async def make_plan(
+    db: Database, catalogue: Catalogue, reservation: Reservation, *, choice: int = 0, keyed: Keyed | None = None
+) -> Plan:
     """Check a reservation against the catalogue and pick the seats it leaves to us; writes nothing.
 
     `choice` other than 0 picks other seats than the best: those were lost to somebody quicker.
@@ -145,6 +156,7 @@ async def make_plan(db: Database, catalogue: Catalogue, reservation: Reservation
         wants=tuple(
             [Want(owner=booking, trip=s.trip, seat=s.seat, from_seq=s.from_seq, to_seq=s.to_seq) for s in seats]
         ),
+        keyed=keyed,
         boards_at=tuple([(journey.trip.trip.id, journey.boards.departs_at) for journey in journeys]),
     )
 

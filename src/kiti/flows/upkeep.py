@@ -9,6 +9,7 @@ import structlog
 
 from kiti.flows import holds
 from kiti.flows.house import House
+from kiti.flows.idempotency import forget_old
 from kiti.flows.refunds import process_refund
 from kiti.flows.settle import settle_payment
 from kiti.flows.timetable import generate_coming_trips
@@ -60,11 +61,17 @@ async def generate_trips(house: House) -> Tally:
     return Tally(processed=await generate_coming_trips(house.db, days=TIMETABLE_DAYS))
 
 
+async def cleanup_idempotency(house: House) -> Tally:
+    """Forget keys that are too old to be used again."""
+    return Tally(processed=await forget_old(house))
+
+
 JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "expire-seats": expire_seats,
     "poll-payments": poll_payments,
     "process-refunds": process_refunds,
     "generate-trips": generate_trips,
+    "cleanup-idempotency": cleanup_idempotency,
 }
 
 # Tasks that are deferred by an event, not by the clock.

@@ -51,6 +51,7 @@ def _timetable(app: procrastinate.App, house: House) -> None:
         ("poll-payments", EVERY_TEN_SECONDS),
         ("process-refunds", EVERY_TEN_SECONDS),
         ("generate-trips", AT_NIGHT),
+        ("cleanup-idempotency", AT_NIGHT),
     ):
         _periodic(app, house, name, cron)
 

@@ -1,0 +1,63 @@
+"""A retry never does twice what the first request did: it hears the same answer, byte for byte.
+
+A request takes its key before it does anything and leaves its answer when it is done. If it dies in between, the lock
+lapses and a retry resumes; what it finds done already it does not do again, because every verb behind a mutating call
+either says so (one open attempt to pay, a hold that is released) or writes the answer in its own transaction, as a
+reservation does.
+"""
+
+from kiti.core.errors import KitiError
+from kiti.flows.house import House
+from kiti.idempotency import actions as idempotency
+from kiti.idempotency import reads as idempotency_reads
+from kiti.idempotency.model import Key, Stored
+
+FORGET_BATCH = 1000
+FORGET_BATCHES = 200
+
+
+class KeyInUse(KitiError):
+    """The first request with this key is still at work."""
+
+
+class KeyReused(KitiError):
+    """This key was used for another request."""
+
+
+async def begin(house: House, key: Key) -> Stored | None:
+    """Take the key, or hear what was answered before; raises KeyInUse, KeyReused."""
+    if await house.db.run(lambda tx: idempotency.take(tx, key=key)):
+        return None
+    return await remembered(house, key)
+
+
+async def remembered(house: House, key: Key, *, was_taken: bool = True) -> Stored | None:
+    """What was answered before; None if nothing was, and `was_taken` is not known. Raises KeyInUse, KeyReused."""
+    async with house.db.reader() as reader:
+        found = await idempotency_reads.find(reader, key=key)
+    if found is not None and found.fingerprint != key.fingerprint:
+        raise KeyReused("This Idempotency-Key was sent with another body. Use a new key for a new request.")
+    if (found is None and was_taken) or (found is not None and found.status is None):
+        raise KeyInUse("The first request with this Idempotency-Key is still at work. Ask again in a moment.")
+    return found
+
+
+async def finish(house: House, key: Key, *, status: int, media_type: str, body: bytes) -> None:
+    """Keep the answer for retries."""
+    await house.db.run(lambda tx: idempotency.store(tx, key=key, status=status, media_type=media_type, body=body))
+
+
+async def give_up(house: House, key: Key) -> None:
+    """The answer is none that a retry should hear: it may try anew at once."""
+    await house.db.run(lambda tx: idempotency.give_up(tx, key=key))
+
+
+async def forget_old(house: House) -> int:
+    """Delete the keys that nobody can use any more, in bounded batches; how many."""
+    forgotten = 0
+    for _ in range(FORGET_BATCHES):
+        batch = await house.db.run(lambda tx: idempotency.forget(tx, limit=FORGET_BATCH))
+        forgotten += batch
+        if batch < FORGET_BATCH:
+            break
+    return forgotten
