@@ -88,11 +88,10 @@ async def travel(office: Office, *, seconds: float) -> None:
     await until(look, lambda now: now >= before + timedelta(seconds=seconds))
 
 
-async def transactions(office: Office) -> int:
-    """How many were committed in this database so far."""
-    await office.box.rows("SELECT pg_stat_force_next_flush()")
-    count: int = await office.box.value("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
-    return count
+def questions(office: Office) -> int:
+    """How often this process has asked for a connection to the database so far."""
+    pools = (office.house.db.pool, office.house.db._pipelines)
+    return sum(pool.get_stats().get("requests_num", 0) for pool in pools)
 
 
 # ------------------------------------------------------------------ a place
@@ -119,11 +118,11 @@ async def test_below_the_rate_a_place_is_admitted_at_once_and_above_it_in_its_tu
 async def test_people_of_one_process_who_come_together_share_one_update(office: Office) -> None:
     trip = office.network.bus()
     await open_line(office, trip, rate=1000.0)
-    before = await transactions(office)
+    before = questions(office)
     standings = await asyncio.gather(*(take(office, trip) for _ in range(300)))
     assert [each.place.number for each in standings] == list(range(1, 301))
     # The first goes alone because nobody was before it; the others have come meanwhile.
-    assert await transactions(office) - before < 20
+    assert questions(office) - before < 10
     assert await office.box.value("SELECT next_number FROM waiting_room") == 301
 
 
@@ -239,10 +238,10 @@ async def test_a_booking_over_two_rooms_needs_a_place_of_each(office: Office) ->
 async def test_where_no_room_is_open_places_cost_no_query(office: Office) -> None:
     trip = office.network.bus()
     assert await admit(office.house, trips=[trip], place=None) == FREE
-    before = office.house.db.pool.get_stats()["requests_num"]
+    before = questions(office)
     for _ in range(500):
         assert await admit(office.house, trips=[trip], place="whatever it is") == FREE
-    assert office.house.db.pool.get_stats()["requests_num"] - before <= 1  # the look of each second
+    assert questions(office) - before <= 1  # the look of each second
     with pytest.raises(NoWaitingRoom):
         await take(office, trip)
     other = office.network.bus()
@@ -255,11 +254,11 @@ async def test_checking_a_place_costs_no_query(office: Office) -> None:
     await open_line(office, trip, rate=0.01)
     await take(office, trip)
     late = await take(office, trip)
-    before = office.house.db.pool.get_stats()["requests_num"]
+    before = questions(office)
     for _ in range(500):
         with pytest.raises(PlaceNotYet):
             await admit(office.house, trips=[trip], place=late.token)
-    assert office.house.db.pool.get_stats()["requests_num"] - before <= 2
+    assert questions(office) - before <= 2
 
 
 async def test_before_a_sale_opens_people_stand_in_line_and_nobody_is_admitted(office: Office) -> None:
@@ -420,8 +419,12 @@ async def test_a_reservation_without_its_turn_hears_when_to_come_again(two_serve
     assert 1 <= int(answers[1].headers["retry-after"]) <= 4
     assert await house.box.value("SELECT count(*) FROM seat_claim WHERE trip_id = %s AND seat = '1A'", trip) == 0
 
-    held = await house.clients[1].post("/api/bookings/reserve", json=body, headers={"Kiti-Place": first["place"]})
-    assert held.status_code == 201, held.text
+    # A retry hears the answer of the first one: it is no second use of the place.
+    headers = {"Kiti-Place": first["place"], "Idempotency-Key": "one-attempt"}
+    for client in house.clients:
+        held = await client.post("/api/bookings/reserve", json=body, headers=headers)
+        assert held.status_code == 201, held.text
+    assert await house.box.value("SELECT uses FROM waiting_place_use") == 1
     again = {"tripId": str(trip), "seatNumbers": ["1B"]}
     spent = await house.api.post("/api/bookings/reserve", json=again, headers={"Kiti-Place": first["place"]})
     assert (spent.status_code, spent.json()["code"]) == (429, "RATE_LIMITED")

@@ -11,7 +11,9 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from kiti import __version__
+from kiti.api.auth import Auth
 from kiti.api.bookings import Bookings, Reservations
+from kiti.api.cancellation import Cancellations
 from kiti.api.changes import SeatChanges
 from kiti.api.jobs import Jobs
 from kiti.api.operations import Operations
@@ -35,9 +37,11 @@ def create_api() -> AppConfig:
             Reservations,
             Bookings,
             SeatChanges,
+            Cancellations,
             Payments,
             Refunds,
             Tickets,
+            Auth,
             Jobs,
             Operations,
         ],
@@ -61,6 +65,12 @@ def create_api() -> AppConfig:
                         name="Authorization",
                         security_scheme_in="header",
                         description="`Hold <holdToken>`, as the reservation answered it.",
+                    ),
+                    "staff": SecurityScheme(
+                        type="http",
+                        scheme="bearer",
+                        bearer_format="JWT",
+                        description="The token of `/api/auth/login`.",
                     ),
                     "scheduler": SecurityScheme(type="http", scheme="bearer", description="JOB_SECRET_KEY"),
                 }

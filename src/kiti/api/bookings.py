@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response, delete, get, post, put
-from litestar.params import QueryParameter
+from litestar.params import HeaderParameter, QueryParameter
 
 from kiti.api import wire
 from kiti.api.access import check_booking
@@ -18,8 +18,8 @@ from kiti.flows import holds, show
 from kiti.flows.availability import SeatMap
 from kiti.flows.house import House
 from kiti.flows.plan import Item, Passenger, Plan, Reservation
-from kiti.flows.reserve import reserve
 from kiti.flows.travellers import Named, name_travellers
+from kiti.flows.waiting import reserve_admitted
 from kiti.network.model import TripDetail
 from kiti.seats.model import Wishes
 
@@ -31,9 +31,14 @@ class Reservations(Controller):
     tags = ("Reserve",)
 
     @post(summary="Hold seats for some minutes")
-    async def reserve(self, house: House, data: wire.ReserveBody) -> wire.ReservedShape:
+    async def reserve(
+        self,
+        house: House,
+        data: wire.ReserveBody,
+        place: Annotated[str | None, HeaderParameter(name="Kiti-Place")] = None,
+    ) -> wire.ReservedShape:
         """All seats or none; a 409 names the taken ones in `seatNumbers`."""
-        return await hold_seats(house, data)
+        return await hold_seats(house, data, place=place)
 
     @get(summary="The seat map of a trip between two stops")
     async def seats(
@@ -104,9 +109,9 @@ class Bookings(Controller):
         return shape_of(await show.booking(house, booking_id))
 
 
-async def hold_seats(house: House, data: wire.ReserveBody) -> wire.ReservedShape:
+async def hold_seats(house: House, data: wire.ReserveBody, *, place: str | None) -> wire.ReservedShape:
     """Reserve, and say what was reserved."""
-    reserved = await reserve(house, reservation_of(data))
+    reserved = await reserve_admitted(house, reservation_of(data), place=place)
     return reserved_shape(house, reserved.plan, reserved.reference, reserved.expires_at)
 
 

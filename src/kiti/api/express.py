@@ -22,10 +22,11 @@ from kiti.core.errors import InvalidInput, NotFound
 from kiti.flows import idempotency, show
 from kiti.flows.house import House
 from kiti.flows.plan import Keyed, Plan
-from kiti.flows.reserve import reserve
+from kiti.flows.waiting import reserve_admitted
 from kiti.idempotency.model import Key, Stored
 
 PATH = "/api/bookings/reserve"
+PLACE = b"kiti-place"
 LONGEST_BODY_BYTES = 64 * 1024
 LONGEST_QUERY_BYTES = 512
 LONGEST_STOP = 120
@@ -60,11 +61,12 @@ class Express:
         body = await read(scope, receive, most_bytes=LONGEST_BODY_BYTES)
         if not body.whole or not body.data:
             return await self._framework(scope, body.replay(receive), send)
+        place = (header(scope["headers"], PLACE) or b"").decode("latin-1")
         try:
             if header(scope["headers"], HEADER) is None:
-                held = await self._hold(body.data)
+                held = await self._hold(body.data, place)
             else:
-                told = await self._hold_once(key_for(scope, body.data), body.data)
+                told = await self._hold_once(key_for(scope, body.data), body.data, place)
                 if isinstance(told, Stored):
                     return await replay(send, told)
                 held = told
@@ -72,12 +74,12 @@ class Express:
             return await refuse(send, problems.of_any(error, path=PATH, method="POST"))
         return await answer(send, 201, held, (JSON,))
 
-    async def _hold(self, body: bytes) -> bytes:
+    async def _hold(self, body: bytes, place: str) -> bytes:
         house = self._house()
-        reserved = await reserve(house, reservation_of(self._decode(body)))
+        reserved = await reserve_admitted(house, reservation_of(self._decode(body)), place=place)
         return self._encode(reserved_shape(house, reserved.plan, reserved.reference, reserved.expires_at))
 
-    async def _hold_once(self, key: Key, body: bytes) -> bytes | Stored:
+    async def _hold_once(self, key: Key, body: bytes, place: str) -> bytes | Stored:
         """The answer of this request, or of the one before it with the same key."""
         house = self._house()
         before = await idempotency.remembered(house, key, was_taken=False)
@@ -88,7 +90,8 @@ class Express:
             return self._encode(reserved_shape(house, plan, reference, expires_at))
 
         try:
-            return (await reserve(house, reservation_of(self._decode(body)), keyed=Keyed(key, render))).answer
+            reservation, keyed = reservation_of(self._decode(body)), Keyed(key, render)
+            return (await reserve_admitted(house, reservation, place=place, keyed=keyed)).answer
         except idempotency.KeyInUse:
             quicker = await idempotency.remembered(house, key)
             assert quicker is not None, "it raises where nothing is known"

@@ -20,6 +20,7 @@ from kiti.flows.changes import FareDiffers
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
 from kiti.flows.idempotency import KeyInUse, KeyReused
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
+from kiti.flows.waiting import NotAdmitted, PlaceForged
 from kiti.flows.webhooks import ForgedWebhook
 from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
 from kiti.tickets.actions import TicketsUsed
@@ -89,6 +90,8 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     (ForgedWebhook, 401, "AUTHENTICATION_ERROR", "Signature refused"),
     (NotAuthenticated, 401, "AUTHENTICATION_ERROR", "Not authenticated"),
     (NotAllowed, 403, "AUTHORIZATION_ERROR", "Not allowed"),
+    (NotAdmitted, 429, "RATE_LIMITED", "Wait for your turn"),
+    (PlaceForged, 403, "AUTHORIZATION_ERROR", "Place refused"),
     (Overloaded, 503, "OVERLOADED", "Too busy"),
     (DatabaseUnavailable, 503, "UNAVAILABLE", "Try again"),
 )
@@ -156,7 +159,7 @@ def _of_kiti_error(error: KitiError, *, path: str, method: str) -> Answer:
     _, status, code, title = row
     errors = [FieldError(error.field, error.message)] if isinstance(error, InvalidInput) else []
     seats = error.seats if isinstance(error, SeatsTaken) else []
-    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, Overloaded) else {}
+    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, Overloaded | NotAdmitted) else {}
     if isinstance(error, KeyInUse):
         headers = {"Retry-After": "1"}
     return _answer(path, status, code, title, str(error), errors=errors, seats=seats, headers=headers)

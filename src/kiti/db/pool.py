@@ -31,7 +31,7 @@ ACQUIRE_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 3_000
 DEADLOCK_ATTEMPTS = 5
-MOST_PIPELINES = 6
+MOST_PIPELINES = 12
 
 _open: ContextVar[bool] = ContextVar("kiti_open_transaction", default=False)
 

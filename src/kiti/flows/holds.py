@@ -121,9 +121,8 @@ async def release_batch(tx: Transaction, releases: Sequence[Release]) -> list[Bo
     giving_up = [wish for wish in releases if _holds_seats(answers[wish.booking])]
     if not giving_up:
         return list(answers.values())
-    open_pages = [
-        attempt for wish in giving_up for attempt in (await attempts())[wish.booking] if attempt.state == "pending"
-    ]
+    theirs = await attempts()
+    open_pages = [attempt for wish in giving_up for attempt in theirs[wish.booking] if attempt.state == "pending"]
     moved = await bookings.move_many(tx, bookings=[standing[wish.booking] for wish in giving_up], to="cancelled")
     closed = await call_off(tx, attempts=open_pages, reason="The booking was released.")
     events = [Event(subject=wish.booking, actor=wish.actor, action="hold.released") for wish in giving_up]

@@ -14,6 +14,8 @@ from kiti.flows.commit import Reservations
 from kiti.flows.queued import Captures, Extensions, Releases
 from kiti.flows.rooms import Rooms
 from kiti.gateways.gateway import Gateway
+from kiti.gateways.mail import Mailer
+from kiti.gateways.sms import Texter
 from kiti.tickets.signing import SigningKey
 
 
@@ -31,6 +33,8 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     captures: Captures
     rooms: Rooms
     gateways: Mapping[str, Gateway]
+    mailer: Mailer
+    texter: Texter
     ticket_key: SigningKey
 
     def gateway(self, name: str) -> Gateway:

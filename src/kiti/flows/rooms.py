@@ -81,7 +81,8 @@ class Rooms:
         return await self._bookings.submit(made)
 
     async def _look(self) -> None:
-        age_seconds = time.monotonic() - self._looked_at
+        looked_at = self._looked_at
+        age_seconds = time.monotonic() - looked_at
         if age_seconds < REFRESH_SECONDS:
             return
         if self._looking is None:
@@ -90,15 +91,16 @@ class Rooms:
             return
         # Others may wait for the same look: who goes away must not take it from them.
         await asyncio.shield(self._looking)
-        if time.monotonic() - self._looked_at >= STALE_SECONDS:
+        if self._looked_at == looked_at:
             raise DatabaseUnavailable("The database did not answer. Try again in a moment.")
 
     async def _read(self) -> None:
         began = time.monotonic()
         try:
-            async with self._db.reader() as reader:
-                rooms = await waiting_reads.open_rooms(reader)
-                clock = await waiting_reads.now(reader)
+            # On the connections of those who reserve, so that a crowd which only reads does not keep it waiting.
+            async with self._db.transaction(pipelined=True) as tx:
+                rooms = await waiting_reads.open_rooms(tx)
+                clock = await waiting_reads.now(tx)
                 self._clock = (clock, time.monotonic())
         except (DatabaseUnavailable, psycopg.Error) as error:
             # Who cannot do with what is known hears of it in `_look`.

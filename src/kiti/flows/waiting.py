@@ -21,7 +21,7 @@ from kiti.db import Transaction
 from kiti.flows import holds
 from kiti.flows.commit import Reserved
 from kiti.flows.house import House
-from kiti.flows.plan import Reservation
+from kiti.flows.plan import Keyed, Reservation
 from kiti.flows.reserve import reserve
 from kiti.waiting import actions as waiting
 from kiti.waiting import reads as waiting_reads
@@ -96,10 +96,12 @@ class RoomView(msgspec.Struct, frozen=True, kw_only=True):
 FREE = Admission()
 
 
-async def reserve_admitted(house: House, reservation: Reservation, *, place: str | None) -> Reserved:
+async def reserve_admitted(
+    house: House, reservation: Reservation, *, place: str | None, keyed: Keyed | None = None
+) -> Reserved:
     """Reserve where it is this one's turn; raises what `admit`, `reserve` and `note_booking` do."""
     admission = await admit(house, trips=[item.trip for item in reservation.items], place=place)
-    reserved = await reserve(house, reservation)
+    reserved = await reserve(house, reservation, keyed=keyed)
     await note_booking(house, admission=admission, booking=reserved.booking)
     return reserved
 

@@ -19,6 +19,7 @@ from kiti.network.model import (
     Feature,
     Layout,
     Operator,
+    RefundPolicy,
     Route,
     Schedule,
     Seat,
@@ -139,6 +140,24 @@ async def set_fares(tx: Transaction, *, route: UUID, fares: list[Fare]) -> None:
         classes=classes,
         amounts=[fare.amount for fare in fares],
         currencies=[fare.currency for fare in fares],
+    )
+
+
+async def set_refund_policy(tx: Transaction, *, operator: UUID, policy: RefundPolicy) -> None:
+    """Make this what an operator gives back from now on, cancelled bookings aside; raises UnknownCurrency."""
+    for currency in policy.fees:
+        exponent(currency)
+    await tx.execute(sql.drop_refund_rules, operator=operator)
+    await tx.execute(sql.drop_refund_fees, operator=operator)
+    await tx.execute(
+        sql.put_refund_rules,
+        operator=operator,
+        classes=[rule.seat_class for rule in policy.rules],
+        hours=[rule.hours_before for rule in policy.rules],
+        percents=[rule.percent for rule in policy.rules],
+    )
+    await tx.execute(
+        sql.put_refund_fees, operator=operator, currencies=list(policy.fees), amounts=list(policy.fees.values())
     )
 
 

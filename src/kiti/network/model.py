@@ -439,3 +439,29 @@ def _row_features(row: str, *, deck: int, row_index: int) -> list[Feature]:
         for column, mark in enumerate(row)
         if mark in FEATURES
     ]
+
+
+class RefundRule(msgspec.Struct, frozen=True, kw_only=True):
+    """So much of a fare goes back to who cancels at least so many hours before boarding; "" is every class."""
+
+    hours_before: int
+    percent: int
+    seat_class: str = ""
+
+
+# Where an operator has not said otherwise. Shown before anybody cancels.
+DEFAULT_REFUND_RULES = (RefundRule(hours_before=24, percent=100), RefundRule(hours_before=2, percent=50))
+
+
+class RefundPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator gives back. `fees` is what it keeps of each seat, by currency, in minor units."""
+
+    rules: tuple[RefundRule, ...]
+    fees: Mapping[str, int]
+
+    def percent(self, *, seat_class: str, left: timedelta) -> int:
+        """How much of a fare goes back when so much time is left; nothing where no rule reaches that far."""
+        own = [rule for rule in self.rules if rule.seat_class == seat_class]
+        rules = own or [rule for rule in self.rules if not rule.seat_class]
+        fitting = [rule for rule in rules if left >= timedelta(hours=rule.hours_before)]
+        return max(fitting, key=lambda rule: rule.hours_before).percent if fitting else 0

@@ -562,3 +562,50 @@ INNER JOIN stop AS destination ON alights.stop_id = destination.id
 GROUP BY origin.id, destination.id
 ORDER BY departures_per_week DESC, from_code ASC, to_code ASC
 LIMIT %(at_most)s;
+
+-- refund_rules :many
+SELECT
+    operator_id,
+    class AS seat_class,
+    hours_before,
+    percent
+FROM refund_rule
+WHERE operator_id = any(%(operators)s::uuid[])
+ORDER BY operator_id, class, hours_before DESC;
+
+-- refund_fees :many
+SELECT
+    operator_id,
+    currency,
+    amount
+FROM refund_fee
+WHERE operator_id = any(%(operators)s::uuid[]);
+
+-- drop_refund_rules :execute
+DELETE FROM refund_rule
+WHERE operator_id = %(operator)s;
+
+-- drop_refund_fees :execute
+DELETE FROM refund_fee
+WHERE operator_id = %(operator)s;
+
+-- put_refund_rules :execute
+INSERT INTO refund_rule (operator_id, class, hours_before, percent)
+SELECT
+    %(operator)s AS operator_id,
+    new.class,
+    new.hours_before,
+    new.percent
+FROM unnest(%(classes)s::text[], %(hours)s::integer[], %(percents)s::smallint[]) AS new (class, hours_before, percent);
+
+-- put_refund_fees :execute
+INSERT INTO refund_fee (operator_id, currency, amount)
+SELECT
+    %(operator)s AS operator_id,
+    new.currency,
+    new.amount
+FROM unnest(%(currencies)s::text[], %(amounts)s::bigint[]) AS new (currency, amount);
+
+-- operator_by_code :maybe
+SELECT id FROM operator
+WHERE code = %(code)s;

@@ -14,11 +14,14 @@ import msgspec
 from kiti.core.errors import InvalidInput, NotFound
 from kiti.db import Reader, load
 from kiti.network.model import (
+    DEFAULT_REFUND_RULES,
     DayDepartures,
     Fare,
     Feature,
     Layout,
     PopularPair,
+    RefundPolicy,
+    RefundRule,
     Seat,
     Stop,
     TripFound,
@@ -120,6 +123,23 @@ class _LayoutName(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     operator_id: UUID
     name: str
+
+
+class _ById(msgspec.Struct, frozen=True, kw_only=True):
+    id: UUID
+
+
+class _RefundRule(msgspec.Struct, frozen=True, kw_only=True):
+    operator_id: UUID
+    seat_class: str
+    hours_before: int
+    percent: int
+
+
+class _RefundFee(msgspec.Struct, frozen=True, kw_only=True):
+    operator_id: UUID
+    currency: str
+    amount: int
 
 
 class _Boarding(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,6 +291,32 @@ async def boarding(reader: Reader, *, trips: Sequence[UUID]) -> dict[tuple[UUID,
     """When these trips leave each of their stops; cancelled ones are left out."""
     rows = await reader.many(sql.boarding, _Boarding, trips=list(trips))
     return {(row.trip_id, row.seq): row.departs_at for row in rows}
+
+
+async def operator_by_code(reader: Reader, *, code: str) -> UUID:
+    """An operator's id; raises NotFound."""
+    found = await reader.maybe(sql.operator_by_code, _ById, code=code.strip().lower())
+    if found is None:
+        raise NotFound(f"There is no operator {code!r}.")
+    return found.id
+
+
+async def refund_policies(reader: Reader, *, operators: Sequence[UUID]) -> dict[UUID, RefundPolicy]:
+    """What each of these operators gives back; DEFAULT_REFUND_RULES and no fee where one has not said."""
+    rules: dict[UUID, list[RefundRule]] = {}
+    for row in await reader.many(sql.refund_rules, _RefundRule, operators=list(operators)):
+        rule = RefundRule(seat_class=row.seat_class, hours_before=row.hours_before, percent=row.percent)
+        rules.setdefault(row.operator_id, []).append(rule)
+    fees: dict[UUID, dict[str, int]] = {}
+    for fee in await reader.many(sql.refund_fees, _RefundFee, operators=list(operators)):
+        fees.setdefault(fee.operator_id, {})[fee.currency] = fee.amount
+    return {
+        operator: RefundPolicy(
+            rules=tuple(rules.get(operator, DEFAULT_REFUND_RULES)),
+            fees=fees.get(operator, {}),
+        )
+        for operator in operators
+    }
 
 
 async def _with_seats(reader: Reader, page: Sequence[_Departure]) -> tuple[TripFound, ...]:
