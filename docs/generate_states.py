@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from kiti.bookings.model import TRANSITIONS as BOOKING
+from kiti.messages.model import TRANSITIONS as MESSAGE
 from kiti.network.model import TRANSITIONS as TRIP
 from kiti.payments.model import PAYMENT_TRANSITIONS, REFUND_TRANSITIONS
 from kiti.tickets.model import TRANSITIONS as TICKET
@@ -97,6 +98,19 @@ MACHINES = (
         intro="Whether it has left is told by its times, not by a state.",
         meanings={"scheduled": "It runs and can be sold.", "cancelled": "It does not run; nothing of it is sold."},
         transitions=TRIP,
+    ),
+    Machine(
+        title="Message",
+        source="kiti.messages.model.TRANSITIONS",
+        begins="queued",
+        intro="What a traveller is told by mail or text message, of each event once.",
+        meanings={
+            "queued": "To be sent when its time has come.",
+            "sending": "Somebody has taken it; if they die, it is queued or parked after some minutes.",
+            "sent": "The mail server or the provider has it.",
+            "parked": "Given up: hopeless, out of date, tried too often, or twice in doubt. It says why.",
+        },
+        transitions=MESSAGE,
     ),
 )
 

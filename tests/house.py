@@ -274,15 +274,16 @@ class RunningHouse:
         """The ends of all logs."""
         return "\n".join(f"--- {p.name} ({p.log.name})\n{p.tail()}" for p in (self.simulator, *self.servers))
 
-    async def kiti(self, *arguments: str) -> tuple[int, str]:
+    async def kiti(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
         """Run a `kiti` command against the same database; exit code and output."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "kiti", *arguments),
             env={**os.environ, "NO_COLOR": "1", **self.environment},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        output, _ = await process.communicate()
+        output, _ = await process.communicate(stdin.encode())
         assert process.returncode is not None
         return process.returncode, output.decode()
 

@@ -22,6 +22,7 @@ from kiti.flows.inspect import inspect
 from kiti.flows.plan import Item, Passenger, Reservation
 from kiti.flows.reserve import reserve
 from kiti.flows.wellbeing import examine
+from kiti.people.model import Staff
 from kiti.seats import actions as seats
 from kiti.tickets import actions as tickets
 from kiti.tickets import reads as ticket_reads
@@ -29,6 +30,7 @@ from kiti.tickets.model import Ticket, TicketState, Verdict
 from tests.box import Box
 from tests.network import Network
 
+INSPECTOR = Staff(id=UUID(int=1), email="door@kiti.example", name="Door", role="platform_admin", operator=None)
 EVERYTHING = {
     "booking": "id",
     "booking_seat": "booking_id, trip_id, seat",
@@ -119,7 +121,7 @@ class Office:
         return {ticket.seat: ticket for ticket in good}
 
     async def scan(self, scanned: str, *, trip: UUID | None = None, use: bool = False) -> Verdict:
-        return await inspect(self.house, scanned=scanned, trip=trip, where="Gate 1", use=use)
+        return await inspect(self.house, scanned=scanned, trip=trip, where="Gate 1", use=use, staff=INSPECTOR)
 
     async def everything(self) -> dict[str, list[dict[str, Any]]]:
         return {

@@ -25,6 +25,8 @@ from kiti.flows.holds import group_extensions, group_releases
 from kiti.flows.house import House
 from kiti.flows.rooms import Rooms
 from kiti.gateways.flutterwave import Flutterwave
+from kiti.gateways.mail import mailer_of
+from kiti.gateways.sms import texter_of
 from kiti.tickets import actions as tickets
 from kiti.web import create_web, is_page
 
@@ -48,6 +50,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             webhook_hash=settings.flutterwave_webhook_hash,
         )
     }
+    mailer, texter = mailer_of(settings.mail), texter_of(settings.sms)
     try:
         async with db.transaction() as tx:
             ticket_key = await tickets.ensure_key(tx, secret=settings.jwt_secret)
@@ -63,6 +66,8 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             captures=group_captures(db, key=ticket_key),
             rooms=Rooms(db),
             gateways=gateways,
+            mailer=mailer,
+            texter=texter,
             ticket_key=ticket_key,
         )
         jobs.register(queue.app, house)
@@ -71,6 +76,8 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
     finally:
         for gateway in gateways.values():
             await gateway.close()
+        await mailer.close()
+        await texter.close()
         await db.close()
 
 

@@ -93,6 +93,8 @@ async def test_the_openapi_document_is_3_1_and_names_every_path_of_the_contract(
         "/api/payments/webhook/{}": {"post"},
         "/api/refunds/{}": {"get"},
         "/api/tickets/verify": {"post"},
+        "/api/auth/login": {"post"},
+        "/api/auth/me": {"get"},
         "/api/jobs": {"get"},
         "/api/jobs/{}": {"post"},
         "/api/jobs/health": {"get"},

@@ -6,62 +6,76 @@ import json
 from datetime import UTC, datetime
 from uuid import UUID
 
+import httpx
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from tests.house import JsonObject, RunningHouse
+from tests.staff import bearer, employ, staff_headers
 
 KEYS = "/.well-known/kiti-ticket-keys.json"
 
 
-async def verify(house: RunningHouse, **body: object) -> JsonObject:
-    answer = await house.api.post("/api/tickets/verify", json=body)
+@pytest.fixture
+async def door(house: RunningHouse) -> dict[str, str]:
+    """The header of an inspector of the buses' operator."""
+    return await staff_headers(house, "operator_staff", "pearl")
+
+
+async def ask(house: RunningHouse, headers: dict[str, str], **body: object) -> httpx.Response:
+    return await house.api.post("/api/tickets/verify", json=body, headers=headers)
+
+
+async def verify(house: RunningHouse, door: dict[str, str], **body: object) -> JsonObject:
+    answer = await ask(house, door, **body)
     assert answer.status_code == 200, answer.text
     verdict: JsonObject = answer.json()
     return verdict
 
 
-async def test_a_ticket_is_valid_once_and_then_used_when_and_where(house: RunningHouse) -> None:
+async def test_a_ticket_is_valid_once_and_then_used_when_and_where(house: RunningHouse, door: dict[str, str]) -> None:
     trip = house.network.bus()
     booking, _ = await house.buy(trip, ["1A"], passengers=[{"name": "Amina"}])
     (ticket,) = await house.tickets(booking)
     assert ticket["status"] == "VALID"
     assert ticket["code"] == f"{booking['reference']}-1A"
     for asked in ({"token": ticket["token"]}, {"code": ticket["code"]}, {"code": ticket["code"].lower()}):
-        looked = await verify(house, **asked, tripId=str(trip), use=False)
+        looked = await verify(house, door, **asked, tripId=str(trip), use=False)
         assert (looked["result"], looked["valid"]) == ("VALID", True)
-    taken = await verify(house, token=ticket["token"], tripId=str(trip), where="Gate 4")
+    taken = await verify(house, door, token=ticket["token"], tripId=str(trip), where="Gate 4")
     assert (taken["result"], taken["ticketId"], taken["seatNumber"]) == ("VALID", ticket["ticketId"], "1A")
-    again = await verify(house, code=ticket["code"], tripId=str(trip), where="Gate 5")
+    again = await verify(house, door, code=ticket["code"], tripId=str(trip), where="Gate 5")
     assert (again["result"], again["valid"], again["usedWhere"]) == ("ALREADY_USED", False, "Gate 4")
     assert abs((datetime.fromisoformat(again["usedAt"]) - datetime.now().astimezone()).total_seconds()) < 60
     assert "Gate 4" in again["message"]
     assert (await house.tickets(booking))[0]["status"] == "USED"
 
 
-async def test_of_twenty_scans_at_once_one_is_told_valid(house: RunningHouse) -> None:
+async def test_of_twenty_scans_at_once_one_is_told_valid(house: RunningHouse, door: dict[str, str]) -> None:
     booking, _ = await house.buy(house.network.bus(), ["1A"])
     (ticket,) = await house.tickets(booking)
-    verdicts = await asyncio.gather(*(verify(house, token=ticket["token"], where=f"Gate {n}") for n in range(20)))
+    verdicts = await asyncio.gather(*(verify(house, door, token=ticket["token"], where=f"Gate {n}") for n in range(20)))
     assert sorted(verdict["result"] for verdict in verdicts) == ["ALREADY_USED"] * 19 + ["VALID"]
 
 
-async def test_a_ticket_for_another_trip_and_a_void_one_do_not_let_board(house: RunningHouse) -> None:
+async def test_a_ticket_for_another_trip_and_a_void_one_do_not_let_board(
+    house: RunningHouse, door: dict[str, str]
+) -> None:
     booking, _ = await house.buy(house.network.bus(), ["1A"])
     (ticket,) = await house.tickets(booking)
-    wrong = await verify(house, token=ticket["token"], tripId=str(house.network.bus()))
+    wrong = await verify(house, door, token=ticket["token"], tripId=str(house.network.bus()))
     assert (wrong["result"], wrong["valid"], wrong["tripId"]) == ("WRONG_TRIP", False, ticket["tripId"])
     assert (await house.tickets(booking))[0]["status"] == "VALID"
     voided = "UPDATE ticket SET state = 'void', void_reason = 'refunded' WHERE id = %s"
     await house.box.rows(voided, ticket["ticketId"])
-    void = await verify(house, token=ticket["token"])
+    void = await verify(house, door, token=ticket["token"])
     assert (void["result"], void["valid"]) == ("VOID", False)
     assert "refunded" in void["message"]
 
 
-async def test_a_changed_a_foreign_and_a_made_up_ticket_are_unknown(house: RunningHouse) -> None:
+async def test_a_changed_a_foreign_and_a_made_up_ticket_are_unknown(house: RunningHouse, door: dict[str, str]) -> None:
     booking, _ = await house.buy(house.network.bus(), ["1A"])
     (ticket,) = await house.tickets(booking)
     head, _, signature = ticket["token"].rpartition(".")
@@ -73,9 +87,43 @@ async def test_a_changed_a_foreign_and_a_made_up_ticket_are_unknown(house: Runni
         ticket["token"] + "A",
         "K7MPQR-1A",
     ):
-        verdict = await verify(house, token=token)
+        verdict = await verify(house, door, token=token)
         assert (verdict["result"], verdict["valid"]) == ("UNKNOWN", False), token
     assert (await house.tickets(booking))[0]["status"] == "VALID"
+
+
+async def test_only_staff_of_the_trips_operator_or_of_the_platform_check_tickets(house: RunningHouse) -> None:
+    trip = house.network.bus()
+    booking, _ = await house.buy(trip, ["1A"])
+    (ticket,) = await house.tickets(booking)
+    scan = {"token": ticket["token"]}
+    for headers in ({}, {"authorization": "Bearer x.y.z"}, {"authorization": f"Hold {booking['holdToken']}"}):
+        unknown = await ask(house, headers, **scan)
+        assert (unknown.status_code, unknown.json()["code"]) == (401, "AUTHENTICATION_ERROR")
+    of_lake = await staff_headers(house, "operator_staff", "lake")
+    finance = await staff_headers(house, "operator_finance", "pearl")
+    for headers in (of_lake, finance):
+        for body in (scan, {**scan, "tripId": str(trip)}, {"code": ticket["code"], "use": False}):
+            refused = await ask(house, headers, **body)
+            assert (refused.status_code, refused.json()["code"]) == (403, "AUTHORIZATION_ERROR")
+    # At their own door they hear that it is for another trip, and nothing is marked.
+    wrong = await verify(house, of_lake, **scan, tripId=str(house.network.shuttle()))
+    assert wrong["result"] == "WRONG_TRIP"
+    assert (await house.tickets(booking))[0]["status"] == "VALID"
+    assert (await ask(house, of_lake, **scan, tripId=str(UUID(int=7)))).status_code == 404
+    taken = await verify(house, await staff_headers(house), **scan)
+    assert taken["result"] == "VALID"
+    assert (await house.tickets(booking))[0]["status"] == "USED"
+
+
+async def test_the_audit_log_says_who_let_a_traveller_board(house: RunningHouse) -> None:
+    booking, _ = await house.buy(house.network.bus(), ["1A"])
+    (ticket,) = await house.tickets(booking)
+    inspector = await employ(house.box.db, "operator_staff", "pearl")
+    await verify(house, await bearer(house, inspector), token=ticket["token"])
+    actor = "SELECT actor FROM audit_event WHERE subject_id = %s AND action = 'ticket.used'"
+    staff = await house.box.value("SELECT id FROM staff WHERE email = %s", inspector.email)
+    assert await house.box.value(actor, booking["bookingId"]) == f"staff:{staff}"
 
 
 async def test_a_ticket_is_proved_offline_with_the_published_keys_alone(house: RunningHouse) -> None:

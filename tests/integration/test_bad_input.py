@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.house import JOB_SECRET, JsonObject, RunningHouse, holder
+from tests.staff import staff_headers
 
 JSON = {"content-type": "application/json"}
 NOWHERE = "00000000-0000-7000-8000-000000000000"
@@ -296,16 +297,19 @@ async def test_a_day_without_trips_is_an_empty_answer(house: RunningHouse, day: 
     ["\u0000", "garbage", "💺", "a.b.c", "K7MPQR-1A", "K7MPQR-\u0000", "x" * 2_000, "eyJhbGciOiJub25lIn0.e30."],
 )
 async def test_what_is_no_ticket_is_unknown(house: RunningHouse, scanned: str) -> None:
+    headers = await staff_headers(house)
     for name in ("token", "code"):
-        answer = await house.api.post("/api/tickets/verify", json={name: scanned})
+        answer = await house.api.post("/api/tickets/verify", json={name: scanned}, headers=headers)
         assert answer.status_code in {200, 422}, answer.text
         if answer.status_code == 200:
             assert (answer.json()["result"], answer.json()["valid"]) == ("UNKNOWN", False)
 
 
 async def test_an_empty_scan_and_a_place_with_control_characters_are_refused(house: RunningHouse) -> None:
+    headers = await staff_headers(house)
     for body in ({}, {"token": ""}, {"code": "  "}, {"token": "x", "where": "\u0000"}, {"token": "x", "tripId": "x"}):
-        assert_problem(await house.api.post("/api/tickets/verify", json=body), 422, "VALIDATION_ERROR")
+        answer = await house.api.post("/api/tickets/verify", json=body, headers=headers)
+        assert_problem(answer, 422, "VALIDATION_ERROR")
 
 
 # ------------------------------------------------------------------ who is calling

@@ -18,12 +18,16 @@ CATALOGUE = {
     "route",
     "route_stop",
     "fare",
+    "refund_rule",
+    "refund_fee",
     "schedule",
     "trip",
     "trip_stop",
     "ticket_key",
     "waiting_room",
     "waiting_room_trip",
+    "staff",
+    "staff_session",
 }
 
 # Growing with sales, each with the column by which it is distributed.
@@ -37,8 +41,10 @@ SALES = {
     "payment_history": "booking_id",
     "charge": "booking_id",
     "refund": "booking_id",
+    "trip_refund": "booking_id",
     "transfer": "booking_id",
     "ticket": "booking_id",
+    "message": "booking_id",
     "webhook_delivery": "digest",
     "audit_event": "subject_id",
     "idempotency_key": "key",

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from tests.box import Box
 
 from kiti.flows.demo_network import LINES, routes
-from kiti.flows.seed_demo import seed_demo
+from kiti.flows.seed_demo import DEMO_STAFF, seed_demo, seed_staff
 from kiti.flows.timetable import generate_coming_trips
 from kiti.network import reads
 from kiti.network.model import Stop, TripPage
@@ -31,6 +31,13 @@ async def test_seeding_twice_and_side_by_side_makes_one_demo_network(box: Box) -
     assert await box.value("SELECT count(*) FROM operator") == 3
     assert await box.value("SELECT count(DISTINCT city) FROM stop") >= 10
     assert {row["currency"] for row in await box.rows("SELECT currency FROM fare")} == {"UGX", "KES", "RWF", "TZS"}
+
+
+async def test_the_demos_staff_are_made_once(box: Box) -> None:
+    await seed_demo(box.db, days=1)
+    made = await asyncio.gather(seed_staff(box.db), seed_staff(box.db))
+    assert sorted(made) == [0, len(DEMO_STAFF)]
+    assert await seed_staff(box.db) == 0
 
 
 async def test_seeding_on_a_later_day_adds_the_missing_days(box: Box) -> None:

@@ -404,18 +404,24 @@ async def open_booking(connection: psycopg.AsyncConnection[Any], booking: Swept)
     await connection.execute(INSERT_BOOKING, values)
 
 
-instants = st.integers(-3, 3).map(lambda seconds: NOW + timedelta(seconds=seconds))
-found_bookings = st.lists(
-    st.builds(
-        Swept,
-        id=st.builds(new_id),
-        state=st.sampled_from(["held", "awaiting_payment", "confirmed", "completed", "expired", "cancelled"]),
-        until=instants,
-        arrives=st.none() | instants,
-        is_locked=st.sampled_from([False, False, True]),
-    ),
-    max_size=12,
-)
+STATES = ("held", "awaiting_payment", "confirmed", "completed", "expired", "cancelled")
+instants = st.integers(-5, 2).map(lambda seconds: NOW + timedelta(seconds=seconds))
+
+
+def bookings_mostly(*states: str) -> st.SearchStrategy[list[Swept]]:
+    return st.lists(
+        st.builds(
+            Swept,
+            id=st.builds(new_id),
+            state=st.one_of(st.sampled_from(states), st.sampled_from(states), st.sampled_from(STATES)),
+            until=instants,
+            arrives=st.one_of(instants, instants, st.none()),
+            is_locked=st.sampled_from([False, False, True]),
+        ),
+        max_size=12,
+    )
+
+
 Sweep = Callable[..., Awaitable[list[UUID]]]
 
 
@@ -432,6 +438,8 @@ async def sweep_leaves(
             await other.execute("SELECT id FROM booking WHERE id = ANY(%s) FOR UPDATE", [locked])
             free = {id_: at for id_, at in due.items() if id_ not in locked}
             async with world.undone() as tx:
+                # The order is the statement's own, not that of the index which it happens to be found by.
+                await tx.connection.execute("SET LOCAL enable_indexscan = off")
                 done = await sweep(tx, limit=limit)
                 assert len(done) == len(set(done)) == min(limit, len(free))
                 assert sorted(free[id_] for id_ in done) == sorted(free.values())[: len(done)]
@@ -440,7 +448,7 @@ async def sweep_leaves(
 
 
 @EXAMPLES
-@given(there=found_bookings, limit=st.integers(1, 6))
+@given(there=bookings_mostly("held", "awaiting_payment"), limit=st.integers(1, 5))
 def test_expire_due_ends_holds_that_are_over_the_longest_over_first(
     world: World, there: list[Swept], limit: int
 ) -> None:
@@ -449,7 +457,7 @@ def test_expire_due_ends_holds_that_are_over_the_longest_over_first(
 
 
 @EXAMPLES
-@given(there=found_bookings, limit=st.integers(1, 6))
+@given(there=bookings_mostly("confirmed"), limit=st.integers(1, 5))
 def test_complete_arrived_completes_confirmed_journeys_that_have_ended_the_longest_ended_first(
     world: World, there: list[Swept], limit: int
 ) -> None:

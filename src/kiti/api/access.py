@@ -6,17 +6,14 @@ from uuid import UUID
 
 from litestar import Request
 
-from kiti.core.errors import KitiError
+from kiti.core.errors import NotAllowed, NotAuthenticated
 from kiti.core.settings import Settings
 from kiti.core.tokens import is_hold_token
+from kiti.flows.house import House
+from kiti.flows.sign_in import staff_of_token
+from kiti.people.model import Staff
 
-
-class NotAuthenticated(KitiError):
-    """The credentials are missing or wrong."""
-
-
-class NotAllowed(KitiError):
-    """The credentials are good, but not for this."""
+__all__ = ["NotAllowed", "NotAuthenticated", "check_booking", "check_scheduler", "staff_of"]
 
 
 def check_booking(request: Request[Any, Any, Any], booking: UUID, settings: Settings) -> None:
@@ -35,3 +32,14 @@ def check_scheduler(request: Request[Any, Any, Any], settings: Settings) -> None
     secret = credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-job-secret", "")
     if not hmac.compare_digest(secret.encode(), settings.job_secret_key.encode()):
         raise NotAuthenticated("Send the job secret as `Authorization: Bearer <JOB_SECRET_KEY>`.")
+
+
+async def staff_of(request: Request[Any, Any, Any], house: House) -> Staff:
+    """Who calls: `Authorization: Bearer <token of /api/auth/login>`. Raises NotAuthenticated.
+
+    What they may do is for `kiti.flows.staff.require` to say.
+    """
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not credentials.strip():
+        raise NotAuthenticated("Send a token of /api/auth/login as `Authorization: Bearer <token>`.")
+    return await staff_of_token(house, token=credentials.strip())

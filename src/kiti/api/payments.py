@@ -7,16 +7,20 @@ from litestar import Controller, Request, Response, get, post
 from litestar.params import QueryParameter
 
 from kiti.api import wire
-from kiti.api.access import check_booking
+from kiti.api.access import check_booking, staff_of
 from kiti.api.bookings import contact_of
+from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import Contact
 from kiti.core import text
 from kiti.core.errors import InvalidInput
 from kiti.flows import show
 from kiti.flows.checkout import Intent, initiate
 from kiti.flows.house import House
+from kiti.flows.staff import require
+from kiti.flows.staff_refunds import refund_payment
 from kiti.flows.webhooks import receive_webhook
 from kiti.payments import reads as payment_reads
+from kiti.payments.model import Refund
 
 WEBHOOK_BODY_BYTES = 256 * 1024
 
@@ -87,6 +91,15 @@ class Payments(Controller):
         )
         return Response(shape, headers={"Cache-Control": "no-store"})
 
+    @post("/{payment_id:uuid}/refund", summary="Give money back", status_code=202)
+    async def refund(
+        self, house: House, request: Request[Any, Any, Any], payment_id: UUID, data: wire.RefundBody
+    ) -> wire.RefundShape:
+        """For staff who may: part of a payment, or all that is left of it. Seats and tickets stay as they are."""
+        staff = await staff_of(request, house)
+        refund = await refund_payment(house, payment=payment_id, amount=data.amount, reason=data.reason, staff=staff)
+        return _refund(refund)
+
     @post("/webhook/{gateway:str}", summary="For gateways", status_code=200, request_max_body_size=WEBHOOK_BODY_BYTES)
     async def webhook(self, house: House, request: Request[Any, Any, Any], gateway: str) -> wire.WebhookShape:
         """The raw body is verified first; it is kept once, answered at once, and acted on by a job."""
@@ -104,19 +117,29 @@ class Refunds(Controller):
 
     @get("/{refund_id:uuid}", summary="How far a refund has come")
     async def show(self, house: House, request: Request[Any, Any, Any], refund_id: UUID) -> wire.RefundShape:
-        """For whoever holds the booking's token."""
+        """For whoever holds the booking's token, and for staff who may see refunds."""
         async with house.db.reader() as reader:
             refund = await payment_reads.refund(reader, refund=refund_id)
-        check_booking(request, refund.booking_id, house.settings)
-        statuses: dict[str, Any] = {"succeeded": "COMPLETED", "failed": "FAILED", "needs_attention": "REVIEW"}
-        return wire.RefundShape(
-            refund_id=refund.id,
-            booking_id=refund.booking_id,
-            status=statuses.get(refund.state, "PENDING"),
-            amount=refund.amount,
-            currency=refund.currency,
-            reason=refund.reason,
-        )
+            lines = await booking_reads.seats_of(reader, bookings=[refund.booking_id])
+        if request.headers.get("authorization", "").lower().startswith("bearer "):
+            staff = await staff_of(request, house)
+            for operator in {line.operator_id for line in lines}:
+                require(staff, "refunds.see", operator=operator)
+        else:
+            check_booking(request, refund.booking_id, house.settings)
+        return _refund(refund)
+
+
+def _refund(refund: Refund) -> wire.RefundShape:
+    statuses: dict[str, Any] = {"succeeded": "COMPLETED", "failed": "FAILED", "needs_attention": "REVIEW"}
+    return wire.RefundShape(
+        refund_id=refund.id,
+        booking_id=refund.booking_id,
+        status=statuses.get(refund.state, "PENDING"),
+        amount=refund.amount,
+        currency=refund.currency,
+        reason=refund.reason,
+    )
 
 
 def _which(payment_id: UUID | None, reference: str | None) -> UUID:

@@ -6,7 +6,8 @@ from uuid import UUID
 from litestar import Controller, Request, Response, get, post
 
 from kiti.api import wire
-from kiti.api.access import check_booking
+from kiti.api.access import check_booking, staff_of
+from kiti.api.auth import STAFF_ONLY
 from kiti.bookings import reads as booking_reads
 from kiti.core import text
 from kiti.core.errors import InvalidInput
@@ -38,14 +39,19 @@ class Tickets(Controller):
             booking_id=booking_id, reference=booking.reference, tickets=[_ticket(page) for page in pages]
         )
 
-    @post("/api/tickets/verify", summary="Check a ticket at the door", status_code=200)
-    async def verify(self, house: House, data: wire.VerifyBody) -> wire.VerdictShape:
-        """Tells valid, already used (when, where), void, unknown, wrong trip; marks a valid one used."""
+    @post("/api/tickets/verify", summary="Check a ticket at the door", status_code=200, security=STAFF_ONLY)
+    async def verify(self, house: House, request: Request[Any, Any, Any], data: wire.VerifyBody) -> wire.VerdictShape:
+        """Tells valid, already used (when, where), void, unknown, wrong trip; marks a valid one used.
+
+        For staff of the trip's operator, or of the platform.
+        """
+        staff = await staff_of(request, house)
         scanned = data.token or data.code
         if not scanned.strip():
             raise InvalidInput("token", "Give the token of the QR code, or the code below it.")
         where = text.clean(data.where, field="where", length=120)
-        return _verdict(await inspect(house, scanned=scanned, trip=data.trip_id, where=where, use=data.use))
+        verdict = await inspect(house, scanned=scanned, trip=data.trip_id, where=where, use=data.use, staff=staff)
+        return _verdict(verdict)
 
     @get("/.well-known/kiti-ticket-keys.json", summary="The public keys that prove tickets offline")
     async def keys(self, house: House) -> Response[dict[str, Any]]:

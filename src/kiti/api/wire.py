@@ -222,6 +222,13 @@ class PaymentShape(Shape, frozen=True, omit_defaults=True):
     failure_reason: str | None = None
 
 
+class RefundBody(Shape, frozen=True):
+    """`amount` in minor units; without it all that is left of the payment."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    amount: int | None = None
+
+
 class RefundShape(Shape, frozen=True):
     """Money on its way back."""
 

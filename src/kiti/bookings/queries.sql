@@ -306,3 +306,15 @@ SELECT
 FROM booking
 WHERE id = any(%(bookings)s::uuid[])
 ORDER BY id;
+
+-- Bookings with seats on a trip that are paid for, or may yet be, after a place in the order of their ids.
+-- on_trip :many
+SELECT DISTINCT booking.id
+FROM booking_seat
+INNER JOIN booking ON booking_seat.booking_id = booking.id
+WHERE
+    booking_seat.trip_id = %(trip)s
+    AND booking.state IN ('held', 'awaiting_payment', 'confirmed')
+    AND booking.id > %(after)s
+ORDER BY booking.id
+LIMIT %(limit)s;

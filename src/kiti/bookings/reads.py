@@ -62,3 +62,8 @@ async def confirmed_without_claims(reader: Reader) -> list[Stray]:
 async def claims_without_owner(reader: Reader) -> list[Stray]:
     """Up to 100 claims whose owner is no booking that may have them."""
     return await reader.many(sql.claims_without_owner, Stray)
+
+
+async def on_trip(reader: Reader, *, trip: UUID, after: UUID, limit: int) -> list[UUID]:
+    """Bookings with seats on a trip that are paid for, or may yet be; those behind `after`, by id."""
+    return [row.id for row in await reader.many(sql.on_trip, Due, trip=trip, after=after, limit=limit)]

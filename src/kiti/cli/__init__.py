@@ -12,7 +12,7 @@ import psycopg
 from rich.console import Console
 
 from kiti import __version__
-from kiti.cli import demo, doctor, jobs, money, rooms, seats, serve
+from kiti.cli import demo, doctor, jobs, money, operators, rooms, seats, serve, staff, trips
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.flows.house import House
@@ -36,8 +36,11 @@ for _command in (
     *serve.COMMANDS,
     *jobs.COMMANDS,
     *money.COMMANDS,
+    *operators.COMMANDS,
     *seats.COMMANDS,
     *rooms.COMMANDS,
+    *staff.COMMANDS,
+    *trips.COMMANDS,
     demo.demo,
     demo.simulator,
     doctor.doctor,

@@ -22,6 +22,14 @@ class NotFound(KitiError):
     """The thing that a caller named does not exist, or is not theirs to see."""
 
 
+class NotAuthenticated(KitiError):
+    """The credentials are missing or wrong."""
+
+
+class NotAllowed(KitiError):
+    """The credentials are good, but not for this."""
+
+
 class Overloaded(KitiError):
     """A bounded queue is full; try again after `retry_after_seconds`."""
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 import time
+from datetime import datetime
 from uuid import UUID
 
 # No 0 O 1 I L: nothing that is misheard or misread.
@@ -18,6 +19,12 @@ def new_id() -> UUID:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value)
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """The smallest id that `new_id` could make at a moment: what ranges of time are, where ids are the order."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return UUID(int=(milliseconds & (2**48 - 1)) << 80 | 0x7 << 76 | 0x2 << 62)
 
 
 def new_reference() -> str:

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Mapping
+from email.utils import parseaddr
 from pathlib import Path
+from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,6 +17,38 @@ SHORTEST_SECRET = 16
 
 class BadConfiguration(KitiError):
     """The environment does not describe a server that may start; the sentence names the variable."""
+
+
+SmsProvider = Literal["none", "console", "africastalking", "twilio"]
+
+
+class MailSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How mail goes out; without `smtp_url` to the log, or not at all. `sender` is "Name <address>"."""
+
+    smtp_url: str
+    sender: str
+    console: bool
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"MailSettings(sender={self.sender!r}, ...)"
+
+
+class SmsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How text messages go out. `sender` is a number, a name or a short code that the provider knows as ours."""
+
+    provider: SmsProvider
+    sender: str
+    africastalking_username: str
+    africastalking_api_key: str
+    africastalking_base_url: str
+    twilio_account_sid: str
+    twilio_auth_token: str
+    twilio_base_url: str
+
+    def __repr__(self) -> str:
+        """Without the secrets."""
+        return f"SmsSettings(provider={self.provider!r}, ...)"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,10 +68,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     demo: bool
     limits: bool
     log_format: str
+    mail: MailSettings
+    sms: SmsSettings
 
     def __repr__(self) -> str:
         """Without the secrets: it must never matter who prints this."""
         return f"Settings(base_url={self.base_url!r}, ...)"
+
+    @property
+    def message_channels(self) -> tuple[Literal["email", "sms"], ...]:
+        """How travellers are told of things. Mail that is not set up is parked, so that it can be noticed."""
+        return ("email",) if self.sms.provider == "none" else ("email", "sms")
 
     @property
     def is_secure(self) -> bool:
@@ -94,7 +135,54 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         demo=demo,
         limits=values.get("KITI_LIMITS", "on").lower() != "off",
         log_format=_choice("KITI_LOG_FORMAT", values.get("KITI_LOG_FORMAT", "console"), {"console", "json"}),
+        mail=_mail(values, demo=demo),
+        sms=_sms(values, demo=demo),
     )
+
+
+def _mail(values: Mapping[str, str], *, demo: bool) -> MailSettings:
+    smtp_url = values.get("SMTP_URL", "")
+    sender = values.get("KITI_MAIL_FROM", "")
+    if smtp_url:
+        parts = urlsplit(smtp_url)
+        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+            raise BadConfiguration("SMTP_URL is not of the form smtp://user:password@host:587 or smtps://...:465.")
+        if not sender:
+            raise BadConfiguration("KITI_MAIL_FROM is not set, and SMTP_URL is. Say from whom mail comes.")
+    if sender and "@" not in parseaddr(sender)[1]:
+        raise BadConfiguration(f"KITI_MAIL_FROM is {sender!r}; write an address, or: Kiti <tickets@example.com>.")
+    return MailSettings(smtp_url=smtp_url, sender=sender, console=demo)
+
+
+def _sms(values: Mapping[str, str], *, demo: bool) -> SmsSettings:
+    provider = values.get("SMS_PROVIDER", "console" if demo else "none")
+    settings = SmsSettings(
+        provider=cast("SmsProvider", _choice("SMS_PROVIDER", provider, set(get_args(SmsProvider)))),
+        sender=values.get("SMS_FROM", ""),
+        africastalking_username=values.get("AFRICASTALKING_USERNAME", ""),
+        africastalking_api_key=values.get("AFRICASTALKING_API_KEY", ""),
+        africastalking_base_url=_url(
+            "AFRICASTALKING_BASE_URL", values.get("AFRICASTALKING_BASE_URL", "https://api.africastalking.com")
+        ),
+        twilio_account_sid=values.get("TWILIO_ACCOUNT_SID", ""),
+        twilio_auth_token=values.get("TWILIO_AUTH_TOKEN", ""),
+        twilio_base_url=_url("TWILIO_BASE_URL", values.get("TWILIO_BASE_URL", "https://api.twilio.com")),
+    )
+    needed = {
+        "africastalking": {
+            "AFRICASTALKING_USERNAME": settings.africastalking_username,
+            "AFRICASTALKING_API_KEY": settings.africastalking_api_key,
+        },
+        "twilio": {
+            "TWILIO_ACCOUNT_SID": settings.twilio_account_sid,
+            "TWILIO_AUTH_TOKEN": settings.twilio_auth_token,
+            "SMS_FROM": settings.sender,
+        },
+    }.get(provider, {})
+    for name, value in needed.items():
+        if not value:
+            raise BadConfiguration(f"{name} is not set, and SMS_PROVIDER is {provider}.")
+    return settings
 
 
 def _port(text: str) -> int:

@@ -52,6 +52,10 @@ class Catalogue:
         # Others may wait for the same answer: who goes away must not take it from them.
         return await asyncio.shield(answer)
 
+    def forget(self, trip: UUID) -> None:
+        """It has changed: whoever asks next reads it anew."""
+        self._trips.drop(trip)
+
     async def _read_asked(self) -> None:
         """Read batch after batch until nobody waits."""
         try:
@@ -121,3 +125,6 @@ class _Kept(Generic[T]):
         while len(self._things) > self._size:
             self._things.popitem(last=False)
         return thing
+
+    def drop(self, key: UUID) -> None:
+        self._things.pop(key, None)

@@ -23,6 +23,7 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.holds import HoldLapsed, can_board, wants_of
 from kiti.flows.house import House
+from kiti.flows.letters import occasions
 from kiti.flows.plan import NotEnoughSeats, SeatsTaken, TripNotOnSale, place_of
 from kiti.flows.reserve import PICK_ATTEMPTS
 from kiti.network import reads as network
@@ -278,6 +279,7 @@ async def _change(
             await tickets.void_seats(tx, booking=booking.id, trip=trip, seats=given_up, reason=reason)
         fresh = {(line.trip_id, line.seat) for line in new}
         await tickets.issue(tx, booking=booking.id, key=house.ticket_key, only=fresh)
+        await occasions.changed(tx, booking=booking, channels=house.settings.message_channels)
     await audit.record(tx, events=[_event(booking, changes, action=action, reason=reason, actor=actor)])
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     assert sum(line.fare for line in lines) == booking.amount, "the lines of a booking sum to its amount"

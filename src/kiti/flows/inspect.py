@@ -6,32 +6,49 @@ from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.db import Transaction
 from kiti.flows.house import House
+from kiti.flows.staff import require
+from kiti.people.model import Staff
 from kiti.tickets import actions as tickets
 from kiti.tickets import reads as ticket_reads
-from kiti.tickets.model import Valid, Verdict
+from kiti.tickets.model import Unknown, Valid, Verdict, WrongTrip
 
 
-async def inspect(house: House, *, scanned: str, trip: UUID | None, where: str, use: bool) -> Verdict:
-    """Judge a token or a code; with `use` a valid ticket becomes used. Of two scans at once one is told valid."""
+async def inspect(house: House, *, scanned: str, trip: UUID | None, where: str, use: bool, staff: Staff) -> Verdict:
+    """Judge a token or a code; with `use` a valid ticket becomes used. Of two scans at once one is told valid.
+
+    Raises NotAllowed unless `staff` may verify tickets of the trip's operator, NotFound for a trip that is none.
+    Without `trip` it is the ticket's own.
+    """
+    require(staff, "tickets.verify")
+    if trip is not None:
+        await _check_operator(house, staff, trip)
+    else:
+        seen = await _look(house, scanned, None)
+        if isinstance(seen, Unknown | WrongTrip):
+            return seen
+        await _check_operator(house, staff, seen.ticket.trip_id)
+    if not use:
+        return await _look(house, scanned, trip)
 
     async def work(tx: Transaction) -> Verdict:
         keys = await ticket_reads.public_keys(tx)
-        if not use:
-            return await ticket_reads.verify(tx, token_or_code=scanned, trip=trip, keys=keys)
         verdict = await tickets.verify_and_use(tx, token_or_code=scanned, trip=trip, where=where, keys=keys)
         if isinstance(verdict, Valid):
             ticket = verdict.ticket
-            await audit.record(
-                tx,
-                events=[
-                    Event(
-                        subject=ticket.booking_id,
-                        actor="inspector",
-                        action="ticket.used",
-                        detail={"ticket": str(ticket.id), "where": where},
-                    )
-                ],
-            )
+            detail = {"ticket": str(ticket.id), "where": where}
+            event = Event(subject=ticket.booking_id, actor=staff.actor, action="ticket.used", detail=detail)
+            await audit.record(tx, events=[event])
         return verdict
 
     return await house.db.run(work)
+
+
+async def _look(house: House, scanned: str, trip: UUID | None) -> Verdict:
+    async with house.db.reader() as reader:
+        keys = await ticket_reads.public_keys(reader)
+        return await ticket_reads.verify(reader, token_or_code=scanned, trip=trip, keys=keys)
+
+
+async def _check_operator(house: House, staff: Staff, trip: UUID) -> None:
+    detail = await house.catalogue.trip(trip)
+    require(staff, "tickets.verify", operator=detail.trip.operator_id)

@@ -9,9 +9,11 @@ from uuid import UUID
 
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
+from kiti.bookings import reads as booking_reads
 from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.house import House
+from kiti.flows.letters import occasions
 from kiti.gateways.gateway import Gateway, GatewayRefund, Missing, RefundRequest, Rejected, Unknown
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import refund_done, refund_requested
@@ -213,6 +215,13 @@ async def _adopt(house: House, refund: Refund, told: GatewayRefund) -> Refund:
                     event=f"refund_done:{refund.id}",
                     currency=refund.currency,
                     entries=refund_done(refund.gateway, amount=refund.amount),
+                )
+                await occasions.refunded(
+                    tx,
+                    booking=await booking_reads.by_id(tx, booking=refund.booking_id),
+                    refund=refund.id,
+                    amount=Money(refund.amount, refund.currency),
+                    channels=house.settings.message_channels,
                 )
             case "failed":
                 await payments.move_refund(

@@ -4,10 +4,24 @@ from datetime import UTC, date, datetime
 
 import msgspec
 
+from kiti.core.ids import new_id
 from kiti.db import Database, Transaction
 from kiti.flows import demo_network
 from kiti.flows.demo_network import DemoRoute
+from kiti.flows.passwords import hash_password
 from kiti.network import actions as network
+from kiti.people import actions as people
+from kiti.people import reads as people_reads
+from kiti.people.model import NewStaff, Role
+
+# Accounts of the demo, which everybody knows: they are made in demo mode only.
+DEMO_PASSWORD = "kiti-demo-staff"  # noqa: S105 - no secret
+DEMO_STAFF: tuple[tuple[str, str, Role, str | None], ...] = (
+    ("admin@demo.example", "Ada Admin", "platform_admin", None),
+    ("finance@demo.example", "Femi Finance", "platform_finance", None),
+    ("operator@demo.example", "Okello Operator", "operator_finance", "korongo"),
+    ("door@demo.example", "Dora Door", "operator_staff", "korongo"),
+)
 
 
 class Seeded(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +60,27 @@ async def seed_demo(db: Database, *, today: date | None = None, days: int = 30) 
         schedules=sum(len(route.schedules) for route in routes),
         trips_made=made,
     )
+
+
+async def seed_staff(db: Database) -> int:
+    """Make the demo's accounts, all with DEMO_PASSWORD; how many were missing. For demo mode only."""
+    password_hash = await hash_password(DEMO_PASSWORD)
+
+    async def work(tx: Transaction) -> int:
+        await network.take_turns(tx)
+        made = 0
+        for email, name, role, code in DEMO_STAFF:
+            if await people_reads.accounts(tx, email=email):
+                continue
+            operator = None if code is None else (await people_reads.operator_by_code(tx, code=code)).id
+            account = NewStaff(
+                id=new_id(), email=email, name=name, role=role, operator=operator, password_hash=password_hash
+            )
+            await people.add(tx, staff=account)
+            made += 1
+        return made
+
+    return await db.run(work)
 
 
 async def _seed_route(tx: Transaction, demo: DemoRoute, *, start: date, days: int) -> int:

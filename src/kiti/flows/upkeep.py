@@ -10,6 +10,7 @@ import structlog
 from kiti.flows import holds
 from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
+from kiti.flows.messages import send_due
 from kiti.flows.refunds import process_refund
 from kiti.flows.settle import settle_payment
 from kiti.flows.timetable import generate_coming_trips
@@ -66,12 +67,19 @@ async def cleanup_idempotency(house: House) -> Tally:
     return Tally(processed=await forget_old(house))
 
 
+async def send_notifications(house: House) -> Tally:
+    """Send travellers the messages that are due."""
+    done = await send_due(house)
+    return Tally(processed=done.sent, failed=done.not_sent)
+
+
 JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "expire-seats": expire_seats,
     "poll-payments": poll_payments,
     "process-refunds": process_refunds,
     "generate-trips": generate_trips,
     "cleanup-idempotency": cleanup_idempotency,
+    "send-notifications": send_notifications,
 }
 
 # Tasks that are deferred by an event, not by the clock.

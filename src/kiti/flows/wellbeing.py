@@ -11,6 +11,7 @@ from kiti.db import queue as queue_reads
 from kiti.db.migrate import newest
 from kiti.flows.house import House
 from kiti.ledger import reads as ledger_reads
+from kiti.messages import reads as message_reads
 from kiti.payments import reads as payment_reads
 
 sql = load("kiti.db")
@@ -47,6 +48,7 @@ async def examine(house: House) -> list[Finding]:
         _confirmed_bookings_own_their_seats,
         _claims_have_owners,
         _nothing_is_parked,
+        _messages,
     )
     async with house.db.reader() as reader:
         return [await check(reader) for check in checks]
@@ -108,3 +110,11 @@ async def _nothing_is_parked(reader: Reader) -> Finding:
     if parked:
         detail = f"{len(parked)} parked jobs, first {parked[0].task}; see `kiti jobs parked`"
     return Finding(check="jobs", ok=not parked, detail=detail)
+
+
+async def _messages(reader: Reader) -> Finding:
+    """Never wrong by itself: an address that a traveller mistyped is nothing that we could mend."""
+    parked = await message_reads.parked(reader)
+    number = f"{len(parked)}" if len(parked) < message_reads.MOST_PARKED else f"{len(parked)} or more"
+    detail = f"{number} given up in seven days, the last: {parked[0].failure_reason}" if parked else "all were sent"
+    return Finding(check="messages", ok=True, detail=detail)

@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import msgspec
@@ -31,6 +31,11 @@ OPEN_SECONDS = 10.0
 # Nothing can be said about the request's effect: the server gave up, or had no time for us.
 TRY_LATER = {408, 425, 429}
 SERVER_ERROR = 500
+# RFC 6585, RFC 8470: the server says that it has not looked at the request.
+NOT_LOOKED_AT = {425, 429}
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,9 +46,13 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotAnswered(msgspec.Struct, frozen=True, kw_only=True):
-    """Time-out, broken connection, server error, too long an answer, or the circuit is open."""
+    """Time-out, broken connection, server error, too long an answer, or the circuit is open.
+
+    `had_no_effect`: the request of a POST certainly never got to where it could have one.
+    """
 
     reason: str
+    had_no_effect: bool = False
 
 
 class Breaker:
@@ -89,7 +98,7 @@ class Outside:
         short = min(CONNECT_TIMEOUT_SECONDS, timeout_seconds)
         self._client = httpx.AsyncClient(
             # Unpacking could grow a small answer without bound, so none is asked for.
-            headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
+            headers={**headers, "Accept": JSON, "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(timeout_seconds, connect=short, pool=short),
             limits=httpx.Limits(
                 max_connections=MOST_CONNECTIONS,
@@ -121,31 +130,40 @@ class Outside:
             return NotAnswered(reason=str(error))
         raise AssertionError("unreachable")
 
-    async def post(self, path: str, body: bytes) -> Answered | NotAnswered:
-        """Send JSON, once. NotAnswered says nothing about whether it had an effect.
+    async def post(self, path: str, body: bytes, *, content_type: str = JSON) -> Answered | NotAnswered:
+        """Send, once. NotAnswered says nothing about whether it had an effect, unless it says that it had none.
 
-        That holds for a refused connection too: nothing was done then, but nothing was refused either, and one
-        question to the gateway settles it like every other doubt.
+        Who can ask the gateway need not mind: nothing was refused either, and one question settles every doubt.
         """
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._once("POST", path, body=body)
+                return await self._once("POST", path, body=body, content_type=content_type)
         except TimeoutError:
             return self._timed_out()
         except (_Broken, _Refrained) as error:
-            return NotAnswered(reason=str(error))
+            return NotAnswered(reason=str(error), had_no_effect=error.had_no_effect)
+
+    async def post_form(self, path: str, fields: Mapping[str, str]) -> Answered | NotAnswered:
+        """The same with the fields of a form, in UTF-8."""
+        return await self.post(path, urlencode(fields).encode(), content_type=FORM)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
     async def _once(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = JSON,
     ) -> Answered:
         assert_no_transaction()
         if not self._breaker.allows(time.monotonic()):
-            raise _Refrained("the circuit is open")
-        headers = {} if body is None else {"Content-Type": "application/json"}
+            raise _Refrained("the circuit is open", had_no_effect=True)
+        headers = {} if body is None else {"Content-Type": content_type}
         try:
             async with self._client.stream(
                 method, self._base_url + path, params=params, content=body, headers=headers
@@ -153,14 +171,15 @@ class Outside:
                 content = await _read(response)
         except httpx.PoolTimeout:
             # Our own crowd, no sign of the gateway's health.
-            raise _Refrained("no connection was free") from None
+            raise _Refrained("no connection was free", had_no_effect=True) from None
         except httpx.RequestError as error:
             self._breaker.failed(time.monotonic())
-            raise _Broken(type(error).__name__) from error
+            never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise _Broken(type(error).__name__, had_no_effect=never_sent) from error
         if response.status_code >= SERVER_ERROR or response.status_code in TRY_LATER:
             self._breaker.failed(time.monotonic())
             kind = _Broken if response.status_code >= SERVER_ERROR else _Refrained
-            raise kind(f"HTTP {response.status_code}")
+            raise kind(f"HTTP {response.status_code}", had_no_effect=response.status_code in NOT_LOOKED_AT)
         self._breaker.succeeded()
         return Answered(status=response.status_code, body=content)
 
@@ -169,11 +188,17 @@ class Outside:
         return NotAnswered(reason=f"no answer within {self._timeout_seconds:g} s")
 
 
-class _Broken(Exception):
+class _Failed(Exception):
+    def __init__(self, reason: str, *, had_no_effect: bool = False) -> None:
+        super().__init__(reason)
+        self.had_no_effect = had_no_effect
+
+
+class _Broken(_Failed):
     """The call went out and failed; a GET may be tried again."""
 
 
-class _Refrained(Exception):
+class _Refrained(_Failed):
     """No call, or an answer after which to back off: trying again at once would make it worse."""
 
 

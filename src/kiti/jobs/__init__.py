@@ -50,6 +50,7 @@ def _timetable(app: procrastinate.App, house: House) -> None:
         ("expire-seats", EVERY_MINUTE),
         ("poll-payments", EVERY_TEN_SECONDS),
         ("process-refunds", EVERY_TEN_SECONDS),
+        ("send-notifications", EVERY_TEN_SECONDS),
         ("generate-trips", AT_NIGHT),
         ("cleanup-idempotency", AT_NIGHT),
     ):

@@ -191,6 +191,11 @@ async def request_refund(
     return refund
 
 
+async def note_trip_refund(tx: Transaction, *, booking: UUID, trip: UUID, refund: UUID | None) -> None:
+    """Write down that a booking has been given back what a cancelled trip cost it; once, says the primary key."""
+    await tx.execute(sql.note_trip_refund, booking=booking, trip=trip, refund=refund)
+
+
 async def move_refund(
     tx: Transaction,
     *,

@@ -87,8 +87,9 @@ UPDATE payment SET
     polls = payment.polls + 1,
     polled_at = kiti_now(),
     poll_after = kiti_now() + %(poll_seconds)s::integer * interval '1 second'
-FROM unnest(%(bookings)s::uuid[], %(ids)s::uuid[], %(from_states)s::text[], %(failure_reasons)s::text[])
-    AS moved (booking_id, id, from_state, failure_reason)
+FROM
+    unnest(%(bookings)s::uuid[], %(ids)s::uuid[], %(from_states)s::text[], %(failure_reasons)s::text[])
+        AS moved (booking_id, id, from_state, failure_reason)
 WHERE payment.booking_id = moved.booking_id AND payment.id = moved.id AND payment.state = moved.from_state
 RETURNING payment.id;
 
@@ -341,3 +342,92 @@ SELECT
         SELECT count(*) FROM refund
         WHERE state = 'needs_attention'
     ) AS refunds_needing_attention;
+
+-- What staff see of payments, the newest first: ids are in the order of time. With `operator` only those of bookings
+-- with seats of theirs, and of the money only their part.
+-- office_payments :many
+SELECT
+    payment.id,
+    payment.booking_id,
+    booking.reference,
+    payment.gateway,
+    payment.method,
+    payment.state,
+    CASE WHEN %(operator)s::uuid IS NULL THEN payment.amount + payment.fee ELSE part.fares END AS amount,
+    payment.currency,
+    payment.failure_reason,
+    payment.created_at
+FROM payment
+INNER JOIN booking ON payment.booking_id = booking.id
+INNER JOIN LATERAL (
+    SELECT sum(line.fare)::bigint AS fares FROM booking_seat AS line
+    WHERE
+        line.booking_id = payment.booking_id
+        AND (%(operator)s::uuid IS NULL OR line.operator_id = %(operator)s::uuid)
+) AS part ON part.fares IS NOT NULL
+WHERE
+    payment.id >= %(first_id)s AND payment.id < %(before_id)s
+    AND payment.state = any(%(states)s::text[])
+ORDER BY payment.id DESC
+LIMIT %(limit)s;
+
+-- Payments in review, the longest waiting first.
+-- office_reviews :many
+SELECT
+    payment.id,
+    payment.booking_id,
+    booking.reference,
+    CASE WHEN %(operator)s::uuid IS NULL THEN payment.amount + payment.fee ELSE part.fares END AS amount,
+    payment.currency,
+    coalesce(payment.failure_reason, '') AS reason,
+    coalesce(began.at, payment.created_at) AS since,
+    kiti_now() AS now
+FROM payment
+INNER JOIN booking ON payment.booking_id = booking.id
+INNER JOIN LATERAL (
+    SELECT sum(line.fare)::bigint AS fares FROM booking_seat AS line
+    WHERE
+        line.booking_id = payment.booking_id
+        AND (%(operator)s::uuid IS NULL OR line.operator_id = %(operator)s::uuid)
+) AS part ON part.fares IS NOT NULL
+LEFT JOIN LATERAL (
+    SELECT max(step.at) AS at FROM payment_history AS step
+    WHERE step.booking_id = payment.booking_id AND step.payment_id = payment.id AND step.to_state = 'review'
+) AS began ON TRUE
+WHERE payment.state = 'review'
+ORDER BY payment.created_at, payment.id
+LIMIT %(limit)s;
+
+-- Refunds that need a person, the longest waiting first. An operator sees the amount where all seats are theirs.
+-- office_refunds :many
+SELECT
+    refund.id,
+    refund.booking_id,
+    booking.reference,
+    CASE WHEN %(operator)s::uuid IS NULL OR part.others = 0 THEN refund.amount END AS amount,
+    refund.currency,
+    refund.reason,
+    coalesce(refund.failure_reason, '') AS failure_reason,
+    refund.attempts,
+    refund.created_at AS since,
+    kiti_now() AS now
+FROM refund
+INNER JOIN booking ON refund.booking_id = booking.id
+INNER JOIN LATERAL (
+    SELECT
+        count(*) FILTER (WHERE line.operator_id = %(operator)s::uuid) AS theirs,
+        count(*) FILTER (WHERE line.operator_id <> %(operator)s::uuid) AS others
+    FROM booking_seat AS line
+    WHERE line.booking_id = refund.booking_id
+) AS part ON %(operator)s::uuid IS NULL OR part.theirs > 0
+WHERE refund.state = 'needs_attention'
+ORDER BY refund.created_at, refund.id
+LIMIT %(limit)s;
+
+-- note_trip_refund :execute
+INSERT INTO trip_refund (booking_id, trip_id, refund_id, made_at)
+VALUES (%(booking)s, %(trip)s, %(refund)s, kiti_now());
+
+-- is_trip_refunded :maybe
+SELECT booking_id AS id FROM trip_refund
+WHERE booking_id = %(booking)s AND trip_id = %(trip)s;

@@ -8,7 +8,7 @@ import msgspec
 
 from kiti.core.errors import NotFound
 from kiti.db import Reader, load
-from kiti.payments.model import Charge, Payment, Refund, Standing
+from kiti.payments.model import Charge, Payment, PaymentState, Refund, Standing
 
 sql = load("kiti.payments")
 
@@ -135,3 +135,80 @@ async def stranded_charges(reader: Reader) -> list[Stranded]:
 async def attention(reader: Reader) -> Attention:
     """How much waits for a person."""
     return await reader.one(sql.attention, Attention)
+
+
+class PaymentLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment as a line of the office; `amount` in minor units is all of it, or an operator's part."""
+
+    id: UUID
+    booking_id: UUID
+    reference: str
+    gateway: str
+    method: str
+    state: PaymentState
+    amount: int
+    currency: str
+    failure_reason: str | None
+    created_at: datetime
+
+
+class ReviewLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment in review, why, and since when."""
+
+    id: UUID
+    booking_id: UUID
+    reference: str
+    amount: int
+    currency: str
+    reason: str
+    since: datetime
+    now: datetime
+
+
+class RefundLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund that needs a person; `amount` None: of a booking that several operators share."""
+
+    id: UUID
+    booking_id: UUID
+    reference: str
+    amount: int | None
+    currency: str
+    reason: str
+    failure_reason: str
+    attempts: int
+    since: datetime
+    now: datetime
+
+
+async def office_payments(
+    reader: Reader, *, operator: UUID | None, states: Sequence[PaymentState], first: UUID, before: UUID, limit: int
+) -> list[PaymentLine]:
+    """Payments with ids from `first` up to `before`, the newest first; with `operator` theirs only."""
+    return await reader.many(
+        sql.office_payments,
+        PaymentLine,
+        operator=operator,
+        states=list(states),
+        first_id=first,
+        before_id=before,
+        limit=limit,
+    )
+
+
+async def office_reviews(reader: Reader, *, operator: UUID | None, limit: int) -> list[ReviewLine]:
+    """Payments in review, the longest waiting first; with `operator` theirs only."""
+    return await reader.many(sql.office_reviews, ReviewLine, operator=operator, limit=limit)
+
+
+async def office_refunds(reader: Reader, *, operator: UUID | None, limit: int) -> list[RefundLine]:
+    """Refunds that need a person, the longest waiting first; with `operator` theirs only."""
+    return await reader.many(sql.office_refunds, RefundLine, operator=operator, limit=limit)
+
+
+class _Noted(msgspec.Struct, frozen=True):
+    id: UUID
+
+
+async def is_trip_refunded(reader: Reader, *, booking: UUID, trip: UUID) -> bool:
+    """Whether a booking has been given back what a cancelled trip cost it."""
+    return await reader.maybe(sql.is_trip_refunded, _Noted, booking=booking, trip=trip) is not None

@@ -12,8 +12,10 @@ from litestar.middleware.compression import CompressionMiddleware
 
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
+from kiti.web.booking.cancel import ROUTES as CANCEL
 from kiti.web.booking.changes import ROUTES as CHANGES
 from kiti.web.booking.routes import ROUTES as BOOKING
+from kiti.web.office.routes import OFFICE
 from kiti.web.page.errors import of_bug, of_http_error, of_kiti_error, of_lost_database
 from kiti.web.page.routes import ROUTES as PAGE
 from kiti.web.page.security import check_origin, harden
@@ -45,7 +47,19 @@ def create_web(_settings: Settings) -> AppConfig:
     compression = CompressionConfig(backend="gzip", gzip_compress_level=6, exclude_opt_key=NO_COMPRESSION)
     pages = Router(
         path="/",
-        route_handlers=[*SEARCH, *WAITING, *SEATS, *BOOKING, *CHANGES, *PAY, *TICKET, *REFERENCE, *PAGE],
+        route_handlers=[
+            *SEARCH,
+            *WAITING,
+            *SEATS,
+            *BOOKING,
+            *CHANGES,
+            *CANCEL,
+            *PAY,
+            *TICKET,
+            *REFERENCE,
+            *PAGE,
+            OFFICE,
+        ],
         middleware=[DefineMiddleware(CompressionMiddleware, config=compression)],
         guards=[check_origin],
         after_request=harden,

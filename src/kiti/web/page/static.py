@@ -14,6 +14,7 @@ from kiti.core.errors import NotFound
 FILES = {
     "kiti.css": "text/css; charset=utf-8",
     "kiti.js": "text/javascript; charset=utf-8",
+    "office.css": "text/css; charset=utf-8",
     "offline.js": "text/javascript; charset=utf-8",
     "reference.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",

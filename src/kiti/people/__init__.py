@@ -1,0 +1,1 @@
+"""Staff: who they are, what their roles let them do, the sessions of their browsers."""
