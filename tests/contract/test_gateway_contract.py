@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -377,6 +378,27 @@ async def test_a_list_with_an_unreadable_page_is_no_proof_of_absence(gateway: Ga
     transaction = await _paid(gateway, simulator)
     simulator.fail(match="GET /v3/refunds", malformed=True)
     assert isinstance(await gateway.list_refunds(transaction), Unknown)
+
+
+async def test_a_day_s_list_has_all_that_was_captured_and_nothing_else(gateway: Gateway, simulator: Simulator) -> None:
+    paid = {await _paid(gateway, simulator) for _ in range(25)}
+    declined = a_checkout()
+    await gateway.open_checkout(declined)
+    simulator.pay(declined.reference, "decline")
+    found = await gateway.captured_on(datetime.now(UTC).date())
+    assert not isinstance(found, Unknown)
+    assert paid <= {told.transaction_id for told in found}
+    assert declined.reference not in {told.reference for told in found}
+    for told in found:
+        if told.transaction_id in paid:
+            assert told == await gateway.verify(told.transaction_id)
+    assert await gateway.captured_on(datetime.now(UTC).date() - timedelta(days=400)) == []
+
+
+async def test_a_day_s_list_with_an_unreadable_page_is_unknown(gateway: Gateway, simulator: Simulator) -> None:
+    await _paid(gateway, simulator)
+    simulator.fail(match="GET /v3/transactions", malformed=True)
+    assert isinstance(await gateway.captured_on(datetime.now(UTC).date()), Unknown)
 
 
 async def test_a_refund_that_nobody_knows_is_missing(gateway: Gateway) -> None:

@@ -46,6 +46,7 @@ SALES = {
     "ticket": "booking_id",
     "message": "booking_id",
     "webhook_delivery": "digest",
+    "reconciliation_break": "transaction_id",
     "audit_event": "subject_id",
     "idempotency_key": "key",
     "waiting_place_use": "room_id",

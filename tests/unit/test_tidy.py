@@ -49,7 +49,9 @@ OWNERS = {
         "schedule", "trip", "trip_stop", "refund_rule", "refund_fee",
     },
     "people": {"staff", "staff_session"},
-    "payments": {"payment", "payment_history", "charge", "refund", "trip_refund", "webhook_delivery"},
+    "payments": {
+        "payment", "payment_history", "charge", "refund", "trip_refund", "webhook_delivery", "reconciliation_break",
+    },
     "seats": {"seat_claim", "seat_block"},
     "tickets": {"ticket", "ticket_key"},
     "waiting": {"waiting_room", "waiting_room_trip", "waiting_place_use"},

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from kiti.cli.serve import database, run_async
 from kiti.core.settings import Settings, load
+from kiti.flows.reconcile import MOST_DAYS, USUAL_DAYS, Compared, open_breaks, reconcile
 from kiti.flows.refunds import retry_refund
 from kiti.flows.settle import settle_payment
-from kiti.payments.model import Payment, Refund
+from kiti.payments.model import OpenBreak, Payment, Refund
 
 console = Console(soft_wrap=True)
 
@@ -48,6 +49,32 @@ def retry(composition: Any, refund_id: UUID) -> None:
     console.print(f"Refund {refund.id} is {refund.state}{why}.", highlight=False)
 
 
+@click.command("reconcile")
+@click.option("--days", type=click.IntRange(1, MOST_DAYS), default=USUAL_DAYS, show_default=True)
+@click.pass_obj
+def reconcile_command(composition: Any, days: int) -> None:
+    """Compare what gateways took with our books, take over what was missed, and list where they differ still."""
+    with database(load()) as settings:
+        compared, breaks = run_async(_reconcile(composition, settings, days))
+    console.print(
+        f"{compared.transactions} transactions compared, {compared.repaired} taken over now.", highlight=False
+    )
+    for one in breaks:
+        console.print(
+            f"{one.kind} {one.gateway} {one.transaction_id} of {one.day}, known for {one.age_days} days: {one.detail}",
+            highlight=False,
+        )
+    if compared.silent:
+        console.print(f"{compared.silent} days could not be compared: the gateway did not answer. Try again.")
+    if breaks or compared.silent:
+        raise SystemExit(1)
+
+
+async def _reconcile(composition: Any, settings: Settings, days: int) -> tuple[Compared, list[OpenBreak]]:
+    async with composition.open_house(settings) as house:
+        return await reconcile(house, days=days), await open_breaks(house)
+
+
 async def _settle(composition: Any, settings: Settings, payment: UUID, transaction: str) -> Payment:
     async with composition.open_house(settings) as house:
         return await settle_payment(house, payment, transaction_id=transaction)
@@ -58,4 +85,4 @@ async def _retry(composition: Any, settings: Settings, refund: UUID) -> Refund:
         return await retry_refund(house, refund)
 
 
-COMMANDS = (payments, refunds)
+COMMANDS = (payments, refunds, reconcile_command)

@@ -11,6 +11,7 @@ from kiti.flows import holds
 from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
 from kiti.flows.messages import send_due
+from kiti.flows.reconcile import reconcile
 from kiti.flows.refunds import process_refund
 from kiti.flows.settle import settle_payment
 from kiti.flows.timetable import generate_coming_trips
@@ -73,12 +74,19 @@ async def send_notifications(house: House) -> Tally:
     return Tally(processed=done.sent, failed=done.not_sent)
 
 
+async def reconcile_payments(house: House) -> Tally:
+    """Compare the last days with the gateways' own lists, and take over what was missed."""
+    compared = await reconcile(house)
+    return Tally(processed=compared.transactions, failed=compared.differing + compared.silent)
+
+
 JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "expire-seats": expire_seats,
     "poll-payments": poll_payments,
     "process-refunds": process_refunds,
     "generate-trips": generate_trips,
     "cleanup-idempotency": cleanup_idempotency,
+    "reconcile-payments": reconcile_payments,
     "send-notifications": send_notifications,
 }
 

@@ -6,6 +6,7 @@ Amounts are `Money` in ISO minor units on this side; each adapter has its own co
 """
 
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Literal, Protocol
 
@@ -110,6 +111,14 @@ class Missing(msgspec.Struct, frozen=True):
     """The gateway knows no such transaction (yet: nobody may have opened the page)."""
 
 
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+    """Captured money whose amount is none that Kiti can hold; see UnreadableAmount."""
+
+    transaction_id: str
+    reference: str
+    reason: str
+
+
 Truth = Captured | Declined | Pending | Missing | Unknown
 
 RefundStatus = Literal["pending", "succeeded", "failed"]
@@ -165,6 +174,9 @@ class Gateway(Protocol):
 
     async def verify(self, transaction_id: str) -> Truth:
         """The truth about one of the gateway's transactions; raises UnreadableAmount."""
+
+    async def captured_on(self, day: date) -> list[Captured | Unreadable] | Unknown:
+        """Every transaction of a day, by the gateway's calendar, that took money; all of them, or Unknown."""
 
     async def refund(self, request: RefundRequest) -> GatewayRefund | Rejected | Unknown:
         """Ask for money to go back. After Unknown call `list_refunds` before asking again."""

@@ -24,6 +24,7 @@ NOT_AGAIN = RetryStrategy(max_attempts=1)
 EVERY_TEN_SECONDS = "* * * * * */10"
 EVERY_MINUTE = "* * * * *"
 AT_NIGHT = "15 2 * * *"
+AFTER_MIDNIGHT = "45 3 * * *"
 
 STALLED_AFTER_SECONDS = 30
 
@@ -53,6 +54,7 @@ def _timetable(app: procrastinate.App, house: House) -> None:
         ("send-notifications", EVERY_TEN_SECONDS),
         ("generate-trips", AT_NIGHT),
         ("cleanup-idempotency", AT_NIGHT),
+        ("reconcile-payments", AFTER_MIDNIGHT),
     ):
         _periodic(app, house, name, cron)
 

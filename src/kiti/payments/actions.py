@@ -1,7 +1,7 @@
 """Writing verbs of payments. Every change of state is a guarded update with a history row."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,7 @@ from kiti.db import Transaction, load
 from kiti.payments.model import (
     PAYMENT_TRANSITIONS,
     REFUND_TRANSITIONS,
+    Break,
     NewCharge,
     Payment,
     PaymentState,
@@ -194,6 +195,21 @@ async def request_refund(
 async def note_trip_refund(tx: Transaction, *, booking: UUID, trip: UUID, refund: UUID | None) -> None:
     """Write down that a booking has been given back what a cancelled trip cost it; once, says the primary key."""
     await tx.execute(sql.note_trip_refund, booking=booking, trip=trip, refund=refund)
+
+
+async def put_breaks(tx: Transaction, *, gateway: str, day: date, breaks: Sequence[Break]) -> None:
+    """Write down what the comparison of a day has found; what it does not find any more is over."""
+    await tx.execute(
+        sql.put_breaks,
+        gateway=gateway,
+        day=day,
+        transactions=[one.transaction_id for one in breaks],
+        kinds=[one.kind for one in breaks],
+        bookings=[one.booking_id for one in breaks],
+        details=[one.detail for one in breaks],
+    )
+    still = [f"{one.transaction_id} {one.kind}" for one in breaks]
+    await tx.execute(sql.resolve_breaks, gateway=gateway, day=day, still=still)
 
 
 async def move_refund(

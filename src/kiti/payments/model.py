@@ -1,6 +1,6 @@
 """Payments, charges and refunds; their states and transitions. `docs/states.md` is drawn from them."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 from uuid import UUID
@@ -124,3 +124,33 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     captured: int
     refunded: int
     refunding: int
+
+
+BreakKind = Literal["missing_ours", "missing_theirs", "amount", "fee", "status", "duplicate"]
+
+
+class Break(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a gateway's books and ours differ about a transaction."""
+
+    transaction_id: str
+    kind: BreakKind
+    booking_id: UUID | None
+    detail: str
+
+
+class OpenBreak(msgspec.Struct, frozen=True, kw_only=True):
+    """One that is there still, since `found_at`."""
+
+    transaction_id: str
+    gateway: str
+    kind: BreakKind
+    day: date
+    booking_id: UUID | None
+    detail: str
+    found_at: datetime
+    now: datetime
+
+    @property
+    def age_days(self) -> int:
+        """For how many whole days it has been known."""
+        return (self.now - self.found_at).days

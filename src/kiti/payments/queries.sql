@@ -431,3 +431,61 @@ VALUES (%(booking)s, %(trip)s, %(refund)s, kiti_now());
 -- is_trip_refunded :maybe
 SELECT booking_id AS id FROM trip_refund
 WHERE booking_id = %(booking)s AND trip_id = %(trip)s;
+
+-- Charges of a day and around it: gateways have calendars of their own.
+-- charges_between :many
+SELECT
+    booking_id,
+    gateway,
+    transaction_id,
+    payment_id,
+    purpose,
+    amount,
+    currency,
+    fee_exact,
+    captured_at,
+    refund_reserved
+FROM charge
+WHERE gateway = %(gateway)s AND captured_at >= %(since)s AND captured_at < %(until)s
+ORDER BY captured_at, transaction_id;
+
+-- put_breaks :execute
+INSERT INTO reconciliation_break AS known (
+    transaction_id, gateway, kind, day, booking_id, detail, found_at, seen_at
+)
+SELECT
+    found.transaction_id,
+    %(gateway)s AS gateway,
+    found.kind,
+    %(day)s AS day,
+    found.booking_id,
+    found.detail,
+    kiti_now() AS found_at,
+    kiti_now() AS seen_at
+FROM unnest(
+    %(transactions)s::text[], %(kinds)s::text[], %(bookings)s::uuid[], %(details)s::text[]
+) AS found (transaction_id, kind, booking_id, detail)
+ON CONFLICT (transaction_id, gateway, kind) DO UPDATE
+    SET detail = excluded.detail, seen_at = excluded.seen_at, resolved_at = NULL;
+
+-- What a comparison of that day does not find any more is over.
+-- resolve_breaks :execute
+UPDATE reconciliation_break SET resolved_at = kiti_now()
+WHERE
+    gateway = %(gateway)s AND day = %(day)s AND resolved_at IS NULL
+    AND NOT (transaction_id || ' ' || kind = any(%(still)s::text[]));
+
+-- open_breaks :many
+SELECT
+    transaction_id,
+    gateway,
+    kind,
+    day,
+    booking_id,
+    detail,
+    found_at,
+    kiti_now() AS now
+FROM reconciliation_break
+WHERE resolved_at IS NULL
+ORDER BY found_at, transaction_id, kind
+LIMIT %(limit)s;

@@ -8,7 +8,7 @@ import msgspec
 
 from kiti.core.errors import NotFound
 from kiti.db import Reader, load
-from kiti.payments.model import Charge, Payment, PaymentState, Refund, Standing
+from kiti.payments.model import Charge, OpenBreak, Payment, PaymentState, Refund, Standing
 
 sql = load("kiti.payments")
 
@@ -212,3 +212,13 @@ class _Noted(msgspec.Struct, frozen=True):
 async def is_trip_refunded(reader: Reader, *, booking: UUID, trip: UUID) -> bool:
     """Whether a booking has been given back what a cancelled trip cost it."""
     return await reader.maybe(sql.is_trip_refunded, _Noted, booking=booking, trip=trip) is not None
+
+
+async def charges_between(reader: Reader, *, gateway: str, since: datetime, until: datetime) -> list[Charge]:
+    """What a gateway took by our books from `since` until before `until`."""
+    return await reader.many(sql.charges_between, Charge, gateway=gateway, since=since, until=until)
+
+
+async def open_breaks(reader: Reader, *, limit: int) -> list[OpenBreak]:
+    """Where books differ, the oldest first."""
+    return await reader.many(sql.open_breaks, OpenBreak, limit=limit)

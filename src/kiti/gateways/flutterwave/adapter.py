@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 from kiti.core.money import Money
 from kiti.gateways.flutterwave import webhooks, wire
@@ -21,6 +22,8 @@ from kiti.gateways.gateway import (
     Rejected,
     Truth,
     Unknown,
+    Unreadable,
+    UnreadableAmount,
     WebhookEvent,
 )
 from kiti.gateways.http import Outside
@@ -33,6 +36,9 @@ MOST_ATTEMPTS_ON_A_PAGE = 1
 LONGEST_TITLE = 100
 LONGEST_LINK = 2048
 MOST_PAGES = 50
+MOST_PAGES_OF_A_DAY = 5000
+
+Row = TypeVar("Row", wire.Transaction, wire.Refund)
 
 # An id of Flutterwave's; a webhook or a browser may claim anything, and it becomes part of a path.
 IDENTIFIER = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -150,6 +156,24 @@ class Flutterwave:
         answer = await self._transaction(transaction_id)
         return wire.truth(answer) if isinstance(answer, wire.Transaction) else answer
 
+    async def captured_on(self, day: date) -> list[Captured | Unreadable] | Unknown:
+        """Every successful transaction of a day, from the list of all."""
+        days = {"from": day.isoformat(), "to": day.isoformat()}
+        rows = await self._all("/transactions", days, wire.Transaction, most_pages=MOST_PAGES_OF_A_DAY)
+        if isinstance(rows, Unknown):
+            return rows
+        found: list[Captured | Unreadable] = []
+        for row in rows:
+            try:
+                told = wire.truth(row)
+            except UnreadableAmount as error:
+                told_id, reference = error.transaction_id, error.reference
+                found.append(Unreadable(transaction_id=told_id, reference=reference, reason=str(error)))
+                continue
+            if isinstance(told, Captured):
+                found.append(told)
+        return found
+
     async def refund(self, request: RefundRequest) -> GatewayRefund | Rejected | Unknown:
         """Ask for money to go back; `comments` carries our reference. There is no idempotency key."""
         if IDENTIFIER.fullmatch(request.transaction_id) is None:
@@ -253,13 +277,19 @@ class Flutterwave:
         return None
 
     async def _refunds(self, days: Mapping[str, str]) -> list[wire.Refund] | Unknown:
-        """All refunds of these days, each once; Unknown unless the last page was seen."""
-        found: dict[str, wire.Refund] = {}
-        for number in range(1, MOST_PAGES + 1):
-            page = wire.read_page(await self._outside.get("/refunds", {**days, "page": str(number)}))
+        """All refunds of these days."""
+        return await self._all("/refunds", days, wire.Refund, most_pages=MOST_PAGES)
+
+    async def _all(
+        self, path: str, params: Mapping[str, str], shape: type[Row], *, most_pages: int
+    ) -> list[Row] | Unknown:
+        """All rows of a list, each once; Unknown unless the last page was seen."""
+        found: dict[str, Row] = {}
+        for number in range(1, most_pages + 1):
+            page = wire.read_page(await self._outside.get(path, {**params, "page": str(number)}))
             if isinstance(page, Unknown):
                 return page
-            rows = wire.rows_of(page, wire.Refund)
+            rows = wire.rows_of(page, shape)
             if isinstance(rows, Unknown):
                 return rows
             known = len(found)
@@ -267,7 +297,7 @@ class Flutterwave:
             is_last = len(found) == known if page.total_pages is None else number >= page.total_pages
             if is_last:
                 return list(found.values())
-        return Unknown(reason=f"more than {MOST_PAGES} pages of refunds")
+        return Unknown(reason=f"more than {most_pages} pages of {path}")
 
 
 def _payment_options(method: Method, currency: str) -> str | Rejected:
