@@ -63,7 +63,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             commits=group_reservations(db),
             extensions=group_extensions(db),
             releases=group_releases(db),
-            captures=group_captures(db, key=ticket_key),
+            captures=group_captures(db, key=ticket_key, channels=settings.message_channels),
             rooms=Rooms(db),
             gateways=gateways,
             mailer=mailer,

@@ -15,6 +15,7 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
+from msgspec.structs import replace
 
 from kiti.bookings.model import BookedSeat
 from kiti.core.text import LANGUAGES
@@ -195,6 +196,21 @@ def test_a_payment_that_failed_says_whether_the_seats_are_still_held() -> None:
     lapsed = about("failed:x", now=datetime(2026, 11, 23, 12, tzinfo=UTC))
     assert "not held any more" in write_mail(lapsed).text
     assert "not held any more" in write_text(lapsed)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_trip_that_its_operator_cancelled_is_told_without_the_others_of_the_booking(language: str) -> None:
+    other = UUID("01900000-0000-7000-8000-000000000003")
+    both = about(f"cancelled:{other}", language, data={"trip": str(other)})
+    lines = [*both.lines, *(replace(line, trip_id=other, seat="9C") for line in both.lines[:1])]
+    told = replace(both, lines=lines, trips={TRIP: trip(), other: trip("Kampala", "Gulu")})
+    for written in (write_mail(told).text, write_text(told)):
+        assert "Gulu" in written
+        assert "Kigali" not in written
+        assert "9C" in written
+        assert "1A" not in written
+    assert (septets(write_text(told)) or 999) <= 160
+    assert "The operator has cancelled this trip." in write_mail(told).text or language != "en"
 
 
 def test_a_language_that_we_do_not_speak_is_english() -> None:

@@ -13,8 +13,6 @@ from kiti.flows.house import House
 from kiti.flows.sign_in import staff_of_token
 from kiti.people.model import Staff
 
-__all__ = ["NotAllowed", "NotAuthenticated", "check_booking", "check_scheduler", "staff_of"]
-
 
 def check_booking(request: Request[Any, Any, Any], booking: UUID, settings: Settings) -> None:
     """Raise unless the caller holds the booking's token: `Authorization: Hold <token>` or `?token=`."""

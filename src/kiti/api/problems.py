@@ -12,9 +12,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
 from litestar.exceptions import NotFoundException as NoRoute
 
-from kiti.api.access import NotAllowed, NotAuthenticated
 from kiti.bookings.actions import WrongState
-from kiti.core.errors import InvalidInput, KitiError, NotFound, Overloaded
+from kiti.core.errors import InvalidInput, KitiError, NotAllowed, NotAuthenticated, NotFound, Overloaded
 from kiti.db import DatabaseUnavailable
 from kiti.flows.changes import FareDiffers
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused

@@ -318,3 +318,34 @@ WHERE
     AND booking.id > %(after)s
 ORDER BY booking.id
 LIMIT %(limit)s;
+
+-- Bookings of a span of ids, which is one of time, that hold seats for a while still and were not written to about it.
+-- unreminded :many
+SELECT
+    id,
+    reference,
+    state,
+    currency,
+    amount,
+    contact_name,
+    contact_email,
+    contact_phone,
+    language,
+    created_at,
+    hold_until,
+    hold_expires_at,
+    hold_cap_at,
+    confirmed_at,
+    kiti_now() AS now
+FROM booking
+WHERE
+    id >= %(first)s AND id < %(last)s
+    AND state IN ('held', 'awaiting_payment')
+    AND hold_expires_at > kiti_now() + interval '1 minute'
+    AND (contact_email <> '' OR contact_phone <> '')
+    AND NOT EXISTS (
+        SELECT 1 FROM message
+        WHERE message.booking_id = booking.id AND message.event = 'held'
+    )
+ORDER BY id
+LIMIT %(limit)s;

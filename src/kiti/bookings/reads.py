@@ -67,3 +67,8 @@ async def claims_without_owner(reader: Reader) -> list[Stray]:
 async def on_trip(reader: Reader, *, trip: UUID, after: UUID, limit: int) -> list[UUID]:
     """Bookings with seats on a trip that are paid for, or may yet be; those behind `after`, by id."""
     return [row.id for row in await reader.many(sql.on_trip, Due, trip=trip, after=after, limit=limit)]
+
+
+async def unreminded(reader: Reader, *, first: UUID, last: UUID, limit: int) -> list[Booking]:
+    """Bookings with ids from `first` to before `last` whose holders have not paid, nor been told how to."""
+    return await reader.many(sql.unreminded, Booking, first=first, last=last, limit=limit)

@@ -14,11 +14,10 @@ from rich.panel import Panel
 import kiti
 from kiti import simulator as flutterwave_simulator
 from kiti.cli.processes import Child, stop_all
-from kiti.cli.serve import check_port_free, database, run_async, seed
+from kiti.cli.serve import check_port_free, database, seed
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings, load
-from kiti.db import Database
-from kiti.flows.seed_demo import DEMO_PASSWORD, DEMO_STAFF, seed_staff
+from kiti.flows.seed_demo import DEMO_PASSWORD, DEMO_STAFF
 
 console = Console(soft_wrap=True)
 START_TIMEOUT_SECONDS = 60.0
@@ -73,17 +72,8 @@ def simulator(host: str, port: int, webhook_url: str, state: Path | None, retry_
 def _seed(settings: Settings) -> None:
     context = click.Context(seed)
     os.environ["DATABASE_URL"] = settings.database_url
+    os.environ["KITI_DEMO"] = "1"
     context.invoke(seed, days=30)
-    run_async(_make_staff(settings))
-
-
-async def _make_staff(settings: Settings) -> None:
-    db = Database(settings.database_url, minimum=1, maximum=1)
-    await db.open()
-    try:
-        await seed_staff(db)
-    finally:
-        await db.close()
 
 
 def _start(settings: Settings) -> list[Child]:
@@ -143,8 +133,9 @@ def _say_where_to_click(settings: Settings) -> None:
             f"[bold]Buy a ticket:[/bold]   {base}/\n"
             f"[bold]Pay:[/bold]            the payment page has buttons: pay, decline, pay late, pay twice ...\n"
             f"[bold]Find it again:[/bold]  {base}/find\n"
-            f"[bold]Office:[/bold]         {base}/office  as {DEMO_STAFF[0][0]} or {DEMO_STAFF[2][0]},"
-            f" password {DEMO_PASSWORD}\n"
+            f"[bold]Office:[/bold]         {base}/office\n"
+            f"                {DEMO_STAFF[0][0]} or {DEMO_STAFF[2][0]},\n"
+            f"                password {DEMO_PASSWORD}\n"
             f"[bold]API:[/bold]            {base}/docs  and  {base}/openapi.json\n\n"
             f"Data lies in {settings.data_dir}. Ctrl-C stops everything; `make demo` goes on where you left.",
             title="Kiti",

@@ -26,7 +26,7 @@ from kiti.db import Database
 from kiti.db.embedded import EmbeddedDatabase, EmbeddedDatabaseFailed
 from kiti.db.migrate import migrate as run_migrations
 from kiti.db.migrate import newest
-from kiti.flows.seed_demo import seed_demo
+from kiti.flows.seed_demo import seed_demo, seed_staff
 from kiti.flows.wellbeing import schema_revision
 
 T = TypeVar("T")
@@ -143,6 +143,8 @@ async def _seed(settings: Settings, days: int) -> str:
     await db.open()
     try:
         seeded = await seed_demo(db, days=days)
+        if settings.demo:
+            await seed_staff(db)
     finally:
         await db.close()
     counts: dict[str, int] = msgspec.structs.asdict(seeded)

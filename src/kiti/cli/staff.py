@@ -47,12 +47,16 @@ def add(email: str, name: str, role: Role, operator_code: str | None, password_s
 
 @staff.command("list")
 def list_() -> None:
-    """Every account: whose, with which role, since when, last seen when."""
+    """Every account: whose, with which role, when last in the office."""
     found = _on_database(flow.list_staff)
     if not found:
         console.print("There are no accounts. Make the first with `kiti staff add`.")
         return
-    table = Table(Column("e-mail", no_wrap=True), "name", "role", "operator", "made", "seen", "", box=None)
+    # Addresses and roles are for copying, so names are what gives way.
+    table = Table(
+        Column("e-mail", no_wrap=True), "name", Column("role", no_wrap=True), "operator", "last in the office", "",
+        box=None,
+    )  # fmt: skip
     for account in found:
         person = account.staff
         table.add_row(
@@ -60,7 +64,6 @@ def list_() -> None:
             person.name,
             person.role,
             person.operator.code if person.operator else "-",
-            f"{account.created_at:%Y-%m-%d}",
             f"{account.last_seen_at:%Y-%m-%d %H:%M} UTC" if account.last_seen_at else "never",
             _standing(account),
         )

@@ -20,6 +20,7 @@ from kiti.flows import holds
 from kiti.flows.changes import reason_of
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
+from kiti.flows.letters import occasions
 from kiti.flows.refunds import request_refund
 from kiti.network import actions as network
 from kiti.network.actions import TripNotScheduled
@@ -108,6 +109,7 @@ async def _refund(tx: Transaction, house: House, booking_id: UUID, trip: UUID, r
     detail = {"trip": str(trip), "refund": None if refund is None else str(refund), "reason": reason}
     event = Event(subject=booking_id, actor=actor, action="booking.trip_cancelled", detail=detail)
     await audit.record(tx, events=[event])
+    await occasions.trip_cancelled(tx, booking=booking, trip=trip, channels=house.settings.message_channels)
     return "refunded"
 
 

@@ -22,6 +22,7 @@ from kiti.db import Reader, Transaction
 from kiti.flows import holds
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
+from kiti.flows.letters import occasions
 from kiti.flows.refunds import request_refund
 from kiti.ledger.model import share_out
 from kiti.network import reads as network
@@ -115,6 +116,7 @@ async def _cancel(tx: Transaction, house: House, booking_id: UUID, *, actor: str
         )
     detail = {"refund": None if refund is None else str(refund), "amount": quote.refund.amount, "reason": reason}
     await audit.record(tx, events=[Event(subject=booking_id, actor=actor, action="booking.cancelled", detail=detail)])
+    await occasions.cancelled(tx, bookings=[cancelled], channels=house.settings.message_channels)
     return Cancelled(quote=msgspec.structs.replace(quote, booking=cancelled), refund=refund)
 
 

@@ -4,7 +4,7 @@ Plain is money that is enough, the first for its booking, for seats that are sti
 still be boarded. All else is answered with Alone, and `flows.settle` takes a transaction for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import msgspec
@@ -16,9 +16,11 @@ from kiti.bookings.model import BookedSeat, Booking
 from kiti.db import Database, Transaction
 from kiti.flows.grouping import LANES, MAX_QUEUE, GroupCommit, Verdict
 from kiti.flows.holds import call_off, is_in_time, wants_of
+from kiti.flows.letters import occasions
 from kiti.flows.queued import Alone, Capture, Captures
 from kiti.flows.settle import capture_event, charge_of, objection_to, posting_of
 from kiti.ledger import actions as ledger
+from kiti.messages.model import Channel
 from kiti.network import reads as network
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
@@ -42,16 +44,25 @@ class _Case(msgspec.Struct, frozen=True):
     lines: list[BookedSeat]
 
 
-def group_captures(db: Database, *, key: SigningKey, lanes: int = LANES, max_queue: int = MAX_QUEUE) -> Captures:
+def group_captures(
+    db: Database,
+    *,
+    key: SigningKey,
+    channels: Collection[Channel] = (),
+    lanes: int = LANES,
+    max_queue: int = MAX_QUEUE,
+) -> Captures:
     """Captures in batches. Webhook, browser and poller that tell of the same transaction at once get one answer."""
 
     async def commit(tx: Transaction, captures: Sequence[Capture]) -> list[Payment | Alone]:
-        return await capture_batch(tx, captures, key=key)
+        return await capture_batch(tx, captures, key=key, channels=channels)
 
     return GroupCommit(db, commit, keys=_key, foresee=_known, lanes=lanes, max_batch=MAX_BATCH, max_queue=max_queue)
 
 
-async def capture_batch(tx: Transaction, captures: Sequence[Capture], *, key: SigningKey) -> list[Payment | Alone]:
+async def capture_batch(
+    tx: Transaction, captures: Sequence[Capture], *, key: SigningKey, channels: Collection[Channel] = ()
+) -> list[Payment | Alone]:
     """Confirm many bookings; each capture gets its own answer, in their order.
 
     Four round trips and the commit, and one more where somebody has lost a seat.
@@ -63,7 +74,7 @@ async def capture_batch(tx: Transaction, captures: Sequence[Capture], *, key: Si
     if cases:
         claims = await seats.confirm(tx, wants=wants_of([line for case in cases for line in case.lines]))
         cases = [case for case in cases if isinstance(claims[case.booking.id], Claimed)]
-    paid = await _fulfil(tx, cases, key) if cases else {}
+    paid = await _fulfil(tx, cases, key, channels) if cases else {}
     return [paid.get(capture.payment, Alone()) for capture in captures]
 
 
@@ -96,7 +107,9 @@ def _is_plain(case: _Case) -> bool:
     )
 
 
-async def _fulfil(tx: Transaction, cases: Sequence[_Case], key: SigningKey) -> dict[UUID, Payment]:
+async def _fulfil(
+    tx: Transaction, cases: Sequence[_Case], key: SigningKey, channels: Collection[Channel]
+) -> dict[UUID, Payment]:
     """Write down what follows from money that buys seats which are claimed for ever; the payments by id."""
     await payments.record_charges(
         tx, charges=[charge_of(case.payment, case.capture.truth, "fulfils") for case in cases]
@@ -122,6 +135,8 @@ async def _fulfil(tx: Transaction, cases: Sequence[_Case], key: SigningKey) -> d
     confirmed = await bookings.move_many(tx, bookings=[case.booking for case in cases], to="confirmed")
     await audit.record(tx, events=[capture_event(case.payment, case.capture.truth, "fulfils", None) for case in cases])
     await tickets.issue_many(tx, bookings=[case.booking.id for case in cases], key=key)
+    receipts = [(case.booking, case.capture.truth.amount) for case in cases]
+    await occasions.paid(tx, receipts=receipts, channels=channels)
     await confirmed()
     await dropped()
     return {payment.id: payment for payment in await paid()}

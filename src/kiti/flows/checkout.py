@@ -186,7 +186,7 @@ async def _record_answer(house: House, payment: Payment, answer: CheckoutOpened 
                 raise HoldLapsed("The hold ended meanwhile. Search again: the seats may still be free.")
             return opened
         case Rejected(reason=reason):
-            await house.db.run(lambda tx: _fail(tx, payment, reason))
+            await house.db.run(lambda tx: _fail(tx, house, payment, reason))
             raise PaymentRefused(reason)
         case Unknown(reason=reason):
             await house.db.run(lambda tx: _answered(tx, payment, to="unknown", reason=reason, url=None))
@@ -206,11 +206,12 @@ async def _answered(
     return await payment_reads.by_id(tx, payment=payment.id)
 
 
-async def _fail(tx: Transaction, payment: Payment, reason: str) -> None:
+async def _fail(tx: Transaction, house: House, payment: Payment, reason: str) -> None:
     booking = await bookings.lock(tx, booking=payment.booking_id)
     now = await payment_reads.by_id(tx, payment=payment.id)
     if now.state == "submitting":
-        await fail_attempt(tx, payment=now, booking=booking, reason=reason)
+        channels = house.settings.message_channels
+        await fail_attempt(tx, payment=now, booking=booking, reason=reason, channels=channels)
 
 
 def _choose(house: House, intent: Intent) -> Gateway:

@@ -9,6 +9,7 @@ second one nothing is sent any more.
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -16,7 +17,10 @@ import structlog
 
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import BookedSeat
+from kiti.core.ids import first_id_at
+from kiti.db import Transaction
 from kiti.flows.house import House
+from kiti.flows.letters import occasions
 from kiti.flows.letters.letter import About, write_mail, write_text
 from kiti.gateways.delivery import Accepted, Delivery, NotNow, Rejected, Unknown
 from kiti.messages import actions as messages
@@ -29,6 +33,10 @@ LANES = 2
 CHUNK = 10
 PASS_LIMIT = 2000
 PASS_SECONDS = 45.0
+# Whoever has not paid by then is told how long the seats are held; holds are looked for as far back as a worker may
+# have been away without it being noticed.
+REMIND_AFTER_SECONDS = 120
+LOOK_BACK_SECONDS = 300
 # Well before the lease ends, so that whoever took a message is the one who writes down what became of it.
 SEND_TIMEOUT_SECONDS = LEASE_SECONDS - 30
 
@@ -42,6 +50,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 async def send_due(house: House) -> Sent:
     """Send what is due, up to PASS_LIMIT messages; none is begun after PASS_SECONDS. Safe beside itself."""
+    await remind_holders(house)
     until = time.monotonic() + PASS_SECONDS
     await house.db.run(lambda tx: messages.recover(tx, limit=PASS_LIMIT))
     async with asyncio.TaskGroup() as group:
@@ -49,6 +58,29 @@ async def send_due(house: House) -> Sent:
     done = [outcome for lane in lanes for outcome in lane.result()]
     handed_over = sum(outcome.state == "sent" for outcome in done)
     return Sent(sent=handed_over, not_sent=len(done) - handed_over)
+
+
+async def remind_holders(house: House, *, after_seconds: int = REMIND_AFTER_SECONDS) -> int:
+    """Tell those whose seats are held, and who have not paid for a while, how to go on; how many now.
+
+    Who pays at once is not written to, and the reservation itself does not wait for a message to be queued.
+    """
+    channels = house.settings.message_channels
+    if not channels:
+        return 0
+    latest = datetime.now(UTC) - timedelta(seconds=after_seconds)
+
+    async def work(tx: Transaction) -> int:
+        waiting = await booking_reads.unreminded(
+            tx,
+            first=first_id_at(latest - timedelta(seconds=LOOK_BACK_SECONDS)),
+            last=first_id_at(latest),
+            limit=PASS_LIMIT,
+        )
+        await occasions.held(tx, bookings=waiting, channels=channels)
+        return len(waiting)
+
+    return await house.db.run(work)
 
 
 async def _lane(house: House, *, until: float) -> list[Outcome]:

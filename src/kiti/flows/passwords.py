@@ -6,8 +6,9 @@ callers waits for them, and everybody else hears at once that it is too much.
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import TypeVar
 
@@ -35,13 +36,26 @@ def check_new(password: str) -> str:
     return password
 
 
+@contextmanager
+def turn() -> Iterator[None]:
+    """One of the places of those who log in; raises Overloaded. Taken before an attempt is counted, not after."""
+    if len(_waiting) >= MOST_WAITING:
+        raise Overloaded("Very many people log in right now. Try again.", retry_after_seconds=RETRY_AFTER_SECONDS)
+    mine = object()
+    _waiting.add(mine)
+    try:
+        yield
+    finally:
+        _waiting.discard(mine)
+
+
 async def hash_password(password: str) -> str:
-    """The hash in PHC form; raises Overloaded."""
+    """The hash in PHC form."""
     return await _off_the_loop(partial(_argon2.hash, password))
 
 
 async def is_password(password: str, password_hash: str | None) -> bool:
-    """Whether the password is the one of the hash; without a hash False, after the same time. Raises Overloaded."""
+    """Whether the password is the one of the hash; without a hash False, after the same time."""
     return await _off_the_loop(partial(_verify, password, password_hash))
 
 
@@ -67,11 +81,4 @@ def _nobodys() -> str:
 
 
 async def _off_the_loop(work: Callable[[], T]) -> T:
-    if len(_waiting) >= MOST_WAITING:
-        raise Overloaded("Very many people log in right now. Try again.", retry_after_seconds=RETRY_AFTER_SECONDS)
-    mine = object()
-    _waiting.add(mine)
-    try:
-        return await asyncio.get_running_loop().run_in_executor(_threads, work)
-    finally:
-        _waiting.discard(mine)
+    return await asyncio.get_running_loop().run_in_executor(_threads, work)

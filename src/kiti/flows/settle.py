@@ -8,6 +8,7 @@ Money that the gateway has is written down as a charge, whatever else is the cas
 are still ours or free, or it goes back to the traveller, or it waits for a person. Never silence.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
@@ -21,11 +22,13 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.holds import can_board, hold_until, wants_of
 from kiti.flows.house import House
+from kiti.flows.letters import occasions
 from kiti.flows.queued import Capture
 from kiti.flows.refunds import request_refund
 from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Truth, Unknown, UnreadableAmount
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import Posting, capture, share_out
+from kiti.messages.model import Channel
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import NewCharge, Payment, Purpose
@@ -79,9 +82,9 @@ async def settle_payment(
         case Captured():
             settled = await _capture(house, found, truth)
         case Declined(reason=reason):
-            settled = await house.db.run(lambda tx: _declined(tx, found.id, reason))
+            settled = await house.db.run(lambda tx: _declined(tx, house, found.id, reason))
         case Pending() | Missing() | Unknown():
-            settled = await house.db.run(lambda tx: _undecided(tx, found.id, truth, give_up=give_up_missing))
+            settled = await house.db.run(lambda tx: _undecided(tx, house, found.id, truth, give_up=give_up_missing))
     if settled.state in {"failed", "expired", "cancelled"} and settled.checkout_url is not None:
         # Best effort: a page that cannot be closed is a payment that comes late, and that is provided for.
         await house.gateway(found.gateway).close_checkout(settled.checkout_url)
@@ -91,10 +94,13 @@ async def settle_payment(
     return settled
 
 
-async def fail_attempt(tx: Transaction, *, payment: Payment, booking: Booking, reason: str) -> None:
+async def fail_attempt(
+    tx: Transaction, *, payment: Payment, booking: Booking, reason: str, channels: Collection[Channel]
+) -> None:
     """The attempt came to nothing: say why, and give up what it had added to the hold."""
     await payments.move(tx, payment=payment, to="failed", reason=reason)
     await _after_attempt(tx, booking)
+    await occasions.failed(tx, booking=booking, attempt=payment.id, channels=channels)
     await audit.record(
         tx,
         events=[
@@ -233,6 +239,8 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
         await bookings.move(tx, booking=booking, to="confirmed")
         await tickets.issue(tx, booking=booking.id, key=house.ticket_key)
         await _drop_other_attempt(tx, payment)
+        receipts = [(booking, truth.amount)]
+        await occasions.paid(tx, receipts=receipts, channels=house.settings.message_channels)
     if not is_for_a_person:
         await _give_back(tx, house, payment, lines)
     await audit.record(tx, events=[capture_event(payment, truth, purpose, objection)])
@@ -283,10 +291,11 @@ async def _purpose(tx: Transaction, booking: Booking, lines: list[BookedSeat], *
     return "fulfils" if isinstance(claims[booking.id], Claimed) else "unfulfillable"
 
 
-async def _declined(tx: Transaction, payment_id: UUID, reason: str) -> Payment:
+async def _declined(tx: Transaction, house: House, payment_id: UUID, reason: str) -> Payment:
     payment, booking = await _locked(tx, payment_id)
     if payment.is_open:
-        await fail_attempt(tx, payment=payment, booking=booking, reason=reason)
+        channels = house.settings.message_channels
+        await fail_attempt(tx, payment=payment, booking=booking, reason=reason, channels=channels)
     # A page that stays open may still be paid on: keep asking, ever less often.
     await _poll_on(tx, payment)
     return await payment_reads.by_id(tx, payment=payment.id)
@@ -309,7 +318,7 @@ async def _unreadable(tx: Transaction, payment_id: UUID, reason: str) -> Payment
 
 
 async def _undecided(
-    tx: Transaction, payment_id: UUID, truth: Pending | Missing | Unknown, *, give_up: bool
+    tx: Transaction, house: House, payment_id: UUID, truth: Pending | Missing | Unknown, *, give_up: bool
 ) -> Payment:
     payment, booking = await _locked(tx, payment_id)
     age_seconds = (payment.now - payment.created_at).total_seconds()
@@ -319,7 +328,9 @@ async def _undecided(
         and (give_up or age_seconds > NEVER_ARRIVED_SECONDS)
     )
     if never_arrived:
-        await fail_attempt(tx, payment=payment, booking=booking, reason="The gateway never got the request.")
+        reason = "The gateway never got the request."
+        channels = house.settings.message_channels
+        await fail_attempt(tx, payment=payment, booking=booking, reason=reason, channels=channels)
     elif payment.is_open and isinstance(truth, Missing) and payment.expires_at <= payment.now:
         await payments.move(tx, payment=payment, to="expired", reason="Nobody paid while the page was open.")
         await _after_attempt(tx, booking)

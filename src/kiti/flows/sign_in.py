@@ -14,17 +14,20 @@ from uuid import UUID
 
 import jwt
 import msgspec
+import structlog
 
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.core.errors import InvalidInput, NotAuthenticated
 from kiti.db import Transaction
 from kiti.flows.house import House
-from kiti.flows.passwords import hash_password, is_outdated, is_password
+from kiti.flows.passwords import hash_password, is_outdated, is_password, turn
 from kiti.flows.staff import address_of
 from kiti.people import actions as people
 from kiti.people import reads as people_reads
 from kiti.people.model import LONGEST_PASSWORD, TOKEN_SECONDS, Attempt, Session, Staff
+
+log = structlog.get_logger(__name__)
 
 ALGORITHM = "HS256"
 ISSUER = "kiti"
@@ -50,9 +53,12 @@ async def check_password(house: House, *, email: str, password: str) -> Staff:
     All ways of being wrong compare one hash and say the same. An attempt is written down as failed before the
     password is looked at, and forgiven when it was right: so guessing side by side gets no further than in a row.
     """
-    attempt = await _attempt(house, email)
-    is_right = await is_password(password[: LONGEST_PASSWORD + 1], None if attempt is None else attempt.password_hash)
+    with turn():
+        attempt = await _attempt(house, email)
+        password_hash = None if attempt is None else attempt.password_hash
+        is_right = await is_password(password[: LONGEST_PASSWORD + 1], password_hash)
     if attempt is None or not is_right:
+        log.info("a login was refused", staff=None if attempt is None else str(attempt.id))
         raise WrongCredentials(
             "This e-mail address and password do not open an account. After five wrong passwords an account rests for"
             " some minutes."

@@ -91,7 +91,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """An account as those who look after accounts see it."""
 
     staff: Staff
-    created_at: datetime
     disabled_at: datetime | None
     locked_until: datetime | None
     last_seen_at: datetime | None
@@ -122,4 +121,3 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     staff: Staff
     csrf: bytes
     created_at: datetime
-    now: datetime

@@ -49,7 +49,6 @@ SELECT
     operator.code AS operator_code,
     operator.name AS operator_name,
     operator.timezone AS operator_timezone,
-    staff.created_at,
     staff.disabled_at,
     CASE WHEN staff.locked_until > kiti_now() THEN staff.locked_until END AS locked_until,
     (
@@ -121,7 +120,6 @@ SELECT
     session.id AS session_id,
     session.csrf,
     session.created_at,
-    kiti_now() AS now,
     staff.id,
     staff.email,
     staff.name,

@@ -72,7 +72,6 @@ def _staff(
 
 def _account(
     *,
-    created_at: datetime,
     disabled_at: datetime | None,
     locked_until: datetime | None,
     last_seen_at: datetime | None,
@@ -80,12 +79,11 @@ def _account(
 ) -> Account:
     return Account(
         staff=_staff(**person),
-        created_at=created_at,
         disabled_at=disabled_at,
         locked_until=locked_until,
         last_seen_at=last_seen_at,
     )
 
 
-def _session(*, session_id: bytes, csrf: bytes, created_at: datetime, now: datetime, **person: Any) -> Session:
-    return Session(id=session_id, staff=_staff(**person), csrf=csrf, created_at=created_at, now=now)
+def _session(*, session_id: bytes, csrf: bytes, created_at: datetime, **person: Any) -> Session:
+    return Session(id=session_id, staff=_staff(**person), csrf=csrf, created_at=created_at)

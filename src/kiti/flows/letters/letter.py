@@ -109,6 +109,7 @@ def _said(about: About) -> dict[str, Any]:
         "until": f"{local(message.hold_expires_at, timezone=boards.timezone):%H:%M}",
         "amount": amount.format(said.language),
         "is_holding": message.is_holding,
+        "is_by_operator": "trip" in message.data,
         "link": f"{about.base_url}/bookings/{message.booking_id}{page}?token={token}",
         "find": f"{about.base_url}/find",
     }
@@ -131,9 +132,12 @@ def _greeting(said: Words, name: str) -> str:
 
 
 def _rides(about: About, said: Words) -> list[Ride]:
-    """The seat lines grouped by trip and segment, in the traveller's order."""
+    """The seat lines grouped by trip and segment, in the traveller's order; of one trip alone where that is meant."""
     groups: dict[tuple[Any, int, int], list[BookedSeat]] = {}
+    only = about.message.data.get("trip")
     for line in about.lines:
+        if only is not None and str(line.trip_id) != only:
+            continue
         groups.setdefault((line.trip_id, line.from_seq, line.to_seq), []).append(line)
     return [
         _ride(about.trips[trip], from_seq, to_seq, lines, said) for (trip, from_seq, to_seq), lines in groups.items()

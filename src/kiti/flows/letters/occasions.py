@@ -6,7 +6,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
-from kiti.bookings.model import Booking, NewBooking
+from kiti.bookings.model import Booking
 from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.db import Transaction
@@ -14,15 +14,9 @@ from kiti.messages import actions as messages
 from kiti.messages.model import Channel, Event, NewMessage
 
 
-async def held(tx: Transaction, *, bookings: Sequence[NewBooking], channels: Collection[Channel]) -> None:
-    """Seats are held for these bookings, which `tx` has just opened. One statement, that nobody waits for."""
-    new = []
-    for booking in bookings:
-        if booking.contact.email and "email" in channels:
-            new.append(_held(booking, "email", booking.contact.email))
-        if booking.contact.phone and "sms" in channels:
-            new.append(_held(booking, "sms", booking.contact.phone))
-    await messages.enqueue_many(tx, new=new)
+async def held(tx: Transaction, *, bookings: Sequence[Booking], channels: Collection[Channel]) -> None:
+    """Seats are held for these bookings, and not paid for yet. One statement."""
+    await messages.enqueue_many(tx, new=[message for one in bookings for message in _to(one, "held", channels)])
 
 
 async def paid(tx: Transaction, *, receipts: Sequence[tuple[Booking, Money]], channels: Collection[Channel]) -> None:
@@ -50,16 +44,17 @@ async def cancelled(tx: Transaction, *, bookings: Iterable[Booking], channels: C
     await messages.enqueue_many(tx, new=new)
 
 
+async def trip_cancelled(tx: Transaction, *, booking: Booking, trip: UUID, channels: Collection[Channel]) -> None:
+    """The operator does not run one of the booking's trips. Told for each such trip, and of no other."""
+    await messages.enqueue_many(tx, new=_to(booking, "cancelled", channels, subject=trip, data={"trip": str(trip)}))
+
+
 async def refunded(
     tx: Transaction, *, booking: Booking, refund: UUID, amount: Money, channels: Collection[Channel]
 ) -> None:
     """The gateway has paid a refund back."""
     data: dict[str, str | int] = {"amount": amount.amount, "currency": amount.currency}
     await messages.enqueue_many(tx, new=_to(booking, "refunded", channels, subject=refund, data=data))
-
-
-def _held(booking: NewBooking, channel: Channel, recipient: str) -> NewMessage:
-    return NewMessage(booking=booking.id, event="held", channel=channel, recipient=recipient, language=booking.language)
 
 
 def _to(
