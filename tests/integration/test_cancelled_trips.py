@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from tests.house import JsonObject, RunningHouse, holder, until
 from tests.network import STANDARD_UGX
-from tests.staff import staff_headers
+from tests.staff import bearer, employ, staff_headers
 
 
 @pytest.fixture
@@ -110,10 +110,52 @@ async def test_the_other_trip_of_a_journey_stays_booked(house: RunningHouse) -> 
     assert status == {str(gone): "VOID", str(stays): "VALID"}
     (refund,) = await house.refunds_until(booking, "succeeded")
     assert refund["amount"] == STANDARD_UGX
+    await house.doctor()
+    # What was given back is neither given back again nor moved to a trip that runs.
+    quote = (
+        await house.api.post(
+            f"/api/bookings/{booking['bookingId']}/cancel", json={"dryRun": True}, headers=holder(booking)
+        )
+    ).json()
+    assert [seat["tripId"] for seat in quote["seats"]] == [str(stays)]
+    move = ["bookings", "move", booking["reference"], "--from-trip", str(gone), "--to-trip", str(house.network.bus())]
+    code, said = await house.kiti(*move, "--reason", "Take the next one.")
+    assert (code != 0, "went back" in said) == (True, True), said
     assert (await house.kiti("trips", "cancel", str(stays), "--reason", "No driver."))[0] == 0
     assert (await house.booking(booking))["status"] == "CANCELLED"
     assert len(await house.refunds_until(booking, "succeeded", count=2)) == 2
     await house.doctor()
+
+
+async def test_what_a_run_that_was_cut_short_left_is_finished_by_the_timetable(house: RunningHouse) -> None:
+    """And so is what was paid for, beside the cancellation, with a hold that had run out."""
+    trip = house.network.bus()
+    bookings = await sell(house, trip, how_many=2)
+    await house.box.rows("UPDATE trip SET state = 'cancelled' WHERE id = %s", trip)
+    # One of them counts as travelled already: the trip's planned arrival has passed.
+    await house.box.rows("UPDATE booking SET state = 'completed' WHERE id = %s", bookings[0]["bookingId"])
+
+    async def owed() -> int:
+        await house.job("refund-cancelled-trips")
+        found: int = await house.box.value("SELECT count(*) FROM trip_refund WHERE trip_id = %s", trip)
+        return found
+
+    await until(owed, lambda made: made == 2)
+    for booking in bookings:
+        (refund,) = await house.refunds_until(booking, "succeeded")
+        assert refund["amount"] == STANDARD_UGX
+    await house.doctor()
+
+
+async def test_what_was_paid_beyond_the_price_goes_back_with_the_last_trip(house: RunningHouse) -> None:
+    trip = house.network.bus()
+    booking = await house.reserve(trip, ["1A"])
+    payment = await house.initiate(booking)
+    await house.sim.pay(payment, amount=STANDARD_UGX + 1000)
+    await house.booking_until(booking, "CONFIRMED")
+    assert (await house.kiti("trips", "cancel", str(trip), "--reason", "No driver."))[0] == 0
+    (refund,) = await house.refunds_until(booking, "succeeded")
+    assert refund["amount"] == STANDARD_UGX + 1000
 
 
 async def test_a_trip_that_there_is_not_cannot_be_cancelled(house: RunningHouse) -> None:
@@ -177,3 +219,49 @@ async def test_a_refund_is_shown_to_staff_of_its_operator_only(house: RunningHou
     assert (await house.api.get(path, headers=own)).status_code == 200
     other = await staff_headers(house, "operator_finance", "lake")
     assert (await house.api.get(path, headers=other)).status_code == 403
+
+
+async def test_a_refund_that_is_asked_for_again_with_its_key_is_one_refund(house: RunningHouse) -> None:
+    """After a new login, and after a crash that took the stored answer with it."""
+    booking, payment = await house.buy(house.network.bus(), ["1A"])
+    employee = await employ(house.box.db, "platform_finance")
+    key = {"Idempotency-Key": "refund-once"}
+    first = await ask_for_refund(house, payment, {**await bearer(house, employee), **key}, amount=1000)
+    await asyncio.sleep(1.1)  # a token of another second is another token
+    again = await ask_for_refund(house, payment, {**await bearer(house, employee), **key}, amount=1000)
+    assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
+    await house.box.rows("DELETE FROM idempotency_key")
+    resumed = await ask_for_refund(house, payment, {**await bearer(house, employee), **key}, amount=1000)
+    assert resumed.json()["refundId"] == first.json()["refundId"]
+    assert len(await house.refunds(booking)) == 1
+
+
+async def test_whatever_goes_back_nobody_gives_more_than_was_paid_in_their_name(
+    house: RunningHouse, finance: dict[str, str]
+) -> None:
+    """A journey of two operators, a part given back by staff, a trip cancelled, and the rest by staff again."""
+    bus, shuttle = house.network.bus(), house.network.shuttle()
+    items = [{"tripId": str(trip), "seatNumbers": ["1A"]} for trip in (bus, shuttle)]
+    booking = (await house.api.post("/api/bookings/reserve", json={"items": items})).json()
+    payment = await house.initiate(booking)
+    await house.sim.pay(payment)
+    await house.booking_until(booking, "CONFIRMED")
+    assert (await ask_for_refund(house, payment, finance, amount=20_000)).status_code == 202
+    assert (await house.kiti("trips", "cancel", str(bus), "--reason", "No driver."))[0] == 0
+    await ask_for_refund(house, payment, finance)
+    refunds = await house.refunds_until(booking, "succeeded", count=2)
+    assert sum(refund["amount"] for refund in refunds) == booking["amount"]
+    await house.doctor()
+
+
+async def test_cancelling_after_a_part_went_back_gives_what_is_left(
+    house: RunningHouse, finance: dict[str, str]
+) -> None:
+    booking, payment = await house.buy(house.network.bus(), ["1A"])
+    await ask_for_refund(house, payment, finance, amount=20_000)
+    path = f"/api/bookings/{booking['bookingId']}/cancel"
+    dry = await house.api.post(path, json={"dryRun": True}, headers=holder(booking))
+    done = await house.api.post(path, headers=holder(booking))
+    assert dry.json()["refund"] == done.json()["refund"] == {"amount": STANDARD_UGX - 20_000, "currency": "UGX"}
+    await house.refunds_until(booking, "succeeded", count=2)
+    await house.doctor()

@@ -64,6 +64,32 @@ async def test_thirty_at_once_with_one_key_are_one_booking(house: RunningHouse) 
     assert (last.status_code, last.headers["idempotency-replayed"]) == (201, "true")
 
 
+async def test_a_retry_that_meets_its_own_first_request_is_not_told_that_its_seats_are_taken(
+    house: RunningHouse,
+) -> None:
+    for _ in range(10):
+        body, key = wants(house, "1A"), fresh()
+        answers = await asyncio.gather(*(ask(house, body, key) for _ in range(6)))
+        refused = [answer.json()["title"] for answer in answers if answer.status_code != 201]
+        assert set(refused) <= {"Key in use"}
+
+
+async def test_logging_in_leaves_neither_password_nor_token_under_a_key(house: RunningHouse) -> None:
+    before = await house.box.value("SELECT count(*) FROM idempotency_key")
+    body = {"email": "nobody@kiti.example", "password": "wrong"}
+    assert (await house.api.post("/api/auth/login", json=body, headers=keyed(fresh()))).status_code == 401
+    assert await house.box.value("SELECT count(*) FROM idempotency_key") == before
+
+
+async def test_who_has_the_key_but_not_the_right_hears_nothing(house: RunningHouse) -> None:
+    booking, key = await house.reserve(house.network.bus(), ["1A"]), fresh()
+    path = f"/api/bookings/{booking['bookingId']}/extend"
+    mine = await house.api.post(f"{path}?token={booking['holdToken']}", headers=keyed(key))
+    assert mine.status_code == 200
+    assert (await house.api.post(path, headers=keyed(key))).status_code == 401
+    assert (await house.api.post(f"{path}?token=guessed", headers=keyed(key))).status_code == 403
+
+
 async def test_the_same_key_with_another_body_is_refused(house: RunningHouse) -> None:
     key = fresh()
     assert (await ask(house, wants(house, "1A"), key)).status_code == 201

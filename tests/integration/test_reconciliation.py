@@ -1,4 +1,4 @@
-"""Reconciliation: what the gateway took and we missed becomes a ticket or a refund; a difference has a name and an age."""
+"""Reconciliation: what the gateway took and we missed becomes a ticket or a refund; a difference has name and age."""
 
 from typing import Any
 

@@ -2,8 +2,10 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kiti.ledger.model import Entry, capture, refund_done, refund_requested, share_out
+from kiti.ledger.model import Entry, capture, refund_done, refund_requested, share_out, split_refund
 
 A, B, C = (UUID(int=n) for n in (1, 2, 3))
 
@@ -43,3 +45,23 @@ def test_what_cannot_be_split_evenly_goes_to_the_largest_remainders() -> None:
     assert share_out(100, weights={A: 1, B: 1, C: 1}) == {A: 34, B: 33, C: 33}
     assert share_out(10, weights={A: 1, B: 3, C: 3}) == {A: 2, B: 4, C: 4}
     assert share_out(0, weights={A: 1, B: 3}) == {A: 0, B: 0}
+
+
+@given(data=st.data())
+def test_a_refund_is_split_to_the_last_unit_and_within_what_each_has_left(data: st.DataObject) -> None:
+    owners = [UUID(int=number) for number in range(1, 5)]
+    left = {owner: data.draw(st.integers(0, 1000)) for owner in owners}
+    total = sum(left.values())
+    if total == 0:
+        return
+    amount = data.draw(st.integers(1, total))
+    preferred = {owner: data.draw(st.integers(0, 1000)) for owner in data.draw(st.sets(st.sampled_from(owners)))}
+    shares = split_refund(amount, preferred=preferred, left=left)
+    assert sum(shares.values()) == amount
+    assert all(0 < share <= left[owner] for owner, share in shares.items())
+
+
+def test_a_refund_goes_as_preferred_where_that_fits() -> None:
+    one, two = UUID(int=1), UUID(int=2)
+    assert split_refund(70, preferred={one: 50, two: 20}, left={one: 100, two: 100}) == {one: 50, two: 20}
+    assert split_refund(70, preferred={one: 70}, left={one: 30, two: 100}) == {one: 30, two: 40}

@@ -18,7 +18,7 @@ from kiti.api import problems, wire
 from kiti.api.asgi import JSON, NOT_MODIFIED, Application, Receive, Scope, Send, answer, header, read, refuse
 from kiti.api.bookings import reservation_of, reserved_shape, seat_map_shape
 from kiti.api.idempotency import HEADER, key_for, replay
-from kiti.core.errors import InvalidInput, NotFound
+from kiti.core.errors import InvalidInput, KitiError, NotFound
 from kiti.flows import idempotency, show
 from kiti.flows.house import House
 from kiti.flows.plan import Keyed, Plan
@@ -66,7 +66,7 @@ class Express:
             if header(scope["headers"], HEADER) is None:
                 held = await self._hold(body.data, place)
             else:
-                told = await self._hold_once(key_for(scope, body.data), body.data, place)
+                told = await self._hold_once(key_for(scope, body.data, self._house()), body.data, place)
                 if isinstance(told, Stored):
                     return await replay(send, told)
                 held = told
@@ -92,15 +92,19 @@ class Express:
         try:
             reservation, keyed = reservation_of(self._decode(body)), Keyed(key, render)
             return (await reserve_admitted(house, reservation, place=place, keyed=keyed)).answer
-        except idempotency.KeyInUse:
-            quicker = await idempotency.remembered(house, key)
-            assert quicker is not None, "it raises where nothing is known"
-            return quicker
         except (InvalidInput, NotFound, msgspec.DecodeError) as error:
             told = problems.of_any(error, path=PATH, method="POST")
             if await idempotency.begin(house, key) is None:
                 media_type = problems.MEDIA_TYPE
                 await idempotency.finish(house, key, status=told.status, media_type=media_type, body=told.body)
+            raise
+        except KitiError as error:
+            # The first request may have been answered meanwhile, and then these are its own seats.
+            quicker = await idempotency.remembered(house, key, was_taken=False)
+            if quicker is not None:
+                return quicker
+            if isinstance(error, idempotency.KeyInUse):
+                await idempotency.make_room(house, key)
             raise
 
     def _decode(self, body: bytes) -> wire.ReserveBody:

@@ -5,17 +5,20 @@ the framework, and leaves the answer under the key before the caller hears it. W
 """
 
 from collections.abc import Callable
+from urllib.parse import parse_qsl
 
 from kiti.api import problems
 from kiti.api.asgi import Application, Body, Message, Receive, Scope, Send, answer, header, read, refuse
 from kiti.core.errors import InvalidInput
 from kiti.flows import idempotency
 from kiti.flows.house import House
+from kiti.flows.sign_in import account_of_token
 from kiti.idempotency.model import Key, Stored, key_of
 
 HEADER = b"idempotency-key"
 METHODS = {"POST", "PUT", "PATCH", "DELETE"}
-EXEMPT = ("/api/payments/webhook/", "/api/jobs/")
+# Who logs in sends a password and hears a token: neither is kept, and nobody may try passwords past the count.
+EXEMPT = ("/api/payments/webhook/", "/api/jobs/", "/api/auth/")
 LONGEST_BODY_BYTES = 64 * 1024
 # Those that would be the same if the same were asked again. Never 409, 429 or 5xx: there a retry may fare better.
 REPEATABLE_ERRORS = {400, 402, 404, 405, 413, 415, 422}
@@ -38,7 +41,7 @@ class Idempotency:
         if not body.whole:  # the framework tells what is wrong with it, and does nothing
             return await self._framework(scope, body.replay(receive), send)
         try:
-            key = key_for(scope, body.data)
+            key = key_for(scope, body.data, self._house())
             stored = await idempotency.begin(self._house(), key)
         except Exception as error:  # noqa: BLE001 - the table of problems answers every error, bugs included
             return await refuse(send, problems.of_any(error, path=scope["path"], method=scope["method"]))
@@ -68,13 +71,12 @@ class Idempotency:
             await send(message)
 
 
-def key_for(scope: Scope, body: bytes) -> Key:
+def key_for(scope: Scope, body: bytes, house: House) -> Key:
     """The request's key; raises InvalidInput for one that is malformed."""
-    caller = header(scope["headers"], b"authorization") or b""
     given = header(scope["headers"], HEADER) or b""
     try:
         return key_of(
-            caller=caller.decode("latin-1"),
+            caller=_caller(scope, house),
             method=scope["method"],
             path=scope["path"],
             key=given.decode("latin-1"),
@@ -82,6 +84,17 @@ def key_for(scope: Scope, body: bytes) -> Key:
         )
     except ValueError as error:
         raise InvalidInput("Idempotency-Key", str(error)) from error
+
+
+def _caller(scope: Scope, house: House) -> str:
+    """Whose key it is: staff by their account, for their tokens change; others by what gives them the right."""
+    credentials = (header(scope["headers"], b"authorization") or b"").decode("latin-1")
+    scheme, _, token = credentials.partition(" ")
+    account = account_of_token(house, token=token.strip()) if scheme.lower() == "bearer" else None
+    if account is not None:
+        return f"staff {account}"
+    tokens = [value for name, value in parse_qsl(scope["query_string"].decode("latin-1")) if name == "token"]
+    return "\n".join([credentials, *tokens])
 
 
 def is_repeatable(status: int) -> bool:

@@ -97,7 +97,10 @@ class Payments(Controller):
     ) -> wire.RefundShape:
         """For staff who may: part of a payment, or all that is left of it. Seats and tickets stay as they are."""
         staff = await staff_of(request, house)
-        refund = await refund_payment(house, payment=payment_id, amount=data.amount, reason=data.reason, staff=staff)
+        key = request.headers.get("idempotency-key", "")
+        refund = await refund_payment(
+            house, payment=payment_id, amount=data.amount, reason=data.reason, staff=staff, key=key
+        )
         return _refund(refund)
 
     @post("/webhook/{gateway:str}", summary="For gateways", status_code=200, request_max_body_size=WEBHOOK_BODY_BYTES)

@@ -224,7 +224,13 @@ LEFT JOIN seat_claim
         AND leg.number = seat_claim.leg
         AND booking_seat.booking_id = seat_claim.owner_id
         AND seat_claim.expires_at = 'infinity'
-WHERE booking.state IN ('confirmed', 'completed') AND seat_claim.trip_id IS NULL
+WHERE
+    booking.state IN ('confirmed', 'completed') AND seat_claim.trip_id IS NULL
+    -- A trip that was cancelled and given back has no seats any more.
+    AND NOT EXISTS (
+        SELECT 1 FROM trip_refund
+        WHERE trip_refund.booking_id = booking_seat.booking_id AND trip_refund.trip_id = booking_seat.trip_id
+    )
 GROUP BY booking_seat.booking_id, booking_seat.trip_id, booking_seat.seat
 ORDER BY booking_seat.booking_id, booking_seat.trip_id, booking_seat.seat
 LIMIT 100;

@@ -82,7 +82,8 @@ class Pipeline:
         commit = _Sent(_COMMIT, [])
         self._queue.append(commit)
         done = await self.result(commit)
-        assert done.command_status == b"COMMIT", "a transaction that had failed was committed"
+        if done.command_status != b"COMMIT":
+            raise psycopg.OperationalError("the server rolled the transaction back")
 
     async def roll_back(self) -> None:
         """Undo everything; what was not sent yet never is."""
@@ -100,6 +101,9 @@ class Pipeline:
                 expected = self._hand_over(queued)
                 results = await self._read()
                 self._pg.exit_pipeline_mode()
+        except TimeoutError as error:
+            self._pg.finish()
+            raise psycopg.OperationalError("the server did not answer in time") from error
         except BaseException:
             # Nobody knows what would be read next from this connection.
             self._pg.finish()

@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from kiti.core.errors import KitiError
 from kiti.db.arrays import dumpers, encode
 from kiti.db.pipeline import Pipeline
-from kiti.db.queries import Query
+from kiti.db.queries import Query, load
 
 T = TypeVar("T")
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -31,7 +31,9 @@ ACQUIRE_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 3_000
 DEADLOCK_ATTEMPTS = 5
-MOST_PIPELINES = 12
+MOST_PIPELINES = 8
+
+sql = load("kiti.db")
 
 _open: ContextVar[bool] = ContextVar("kiti_open_transaction", default=False)
 
@@ -86,6 +88,8 @@ class Transaction(Reader):
     Verbs put into `changed` whose copies elsewhere in this process are out of date once it is committed.
     """
 
+    is_pipelined = False
+
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         super().__init__(connection)
         self.changed: set[UUID] = set()
@@ -101,9 +105,15 @@ class Transaction(Reader):
         """Run a statement whose outcome nobody needs to know: if it fails, everything does, at the commit at latest."""
         await self.execute(query, **params)
 
+    async def wait_for_locks(self, milliseconds: int) -> None:
+        """Wait no longer than this for a lock, instead of LOCK_TIMEOUT_MS, until the transaction ends."""
+        await self.execute(sql.wait_for_locks, limit=f"{milliseconds}ms")
+
 
 class _Pipelined(Transaction):
     """A Transaction whose statements go out with the next one that is waited for."""
+
+    is_pipelined = True
 
     def __init__(self, connection: AsyncConnection[Any], pipeline: Pipeline) -> None:
         super().__init__(connection)
@@ -131,6 +141,9 @@ class _Pipelined(Transaction):
     async def send(self, query: Query, **params: Any) -> None:
         assert query.kind == "execute", query.name
         self._pipeline.queue(query, params)
+
+    async def wait_for_locks(self, milliseconds: int) -> None:
+        self._pipeline.queue(sql.wait_for_locks, {"limit": f"{milliseconds}ms"})
 
 
 class Database:

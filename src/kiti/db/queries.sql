@@ -37,3 +37,6 @@ LIMIT 100;
 
 -- revision :maybe
 SELECT version_num AS revision FROM alembic_version;
+
+-- wait_for_locks :execute
+SELECT set_config('lock_timeout', %(limit)s::text, true);

@@ -47,6 +47,7 @@ class Queue:
 
     async def defer(self, tx: Transaction, task: str, *, lock: str, **arguments: Any) -> None:
         """Add a job that exists exactly if `tx` commits; of one `lock` only one runs at a time."""
+        assert not tx.is_pipelined, "BEGIN may not have been sent yet, and this goes past the pipeline"
         deferrer = self.app.configure_task(task, lock=lock, connection=tx.connection)
         await deferrer.defer_async(**arguments)
 

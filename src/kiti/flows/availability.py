@@ -16,6 +16,7 @@ import msgspec
 
 from kiti.core.money import Money
 from kiti.db import Database
+from kiti.network import reads as network
 from kiti.network.model import Seat, TripDetail, TripStop
 from kiti.seats import reads as seat_reads
 from kiti.seats.model import SeatStatus
@@ -92,14 +93,17 @@ class Availability:
 
     async def _read(self, trip: TripDetail, boards: TripStop, alights: TripStop) -> SeatMap:
         async with self._db.reader() as reader:
+            sells = await network.sells_from(reader, trip=trip.trip.id, seq=boards.seq)
             taken = await seat_reads.taken(reader, trip=trip.trip.id, from_seq=boards.seq, to_seq=alights.seq)
         statuses = {seat.seat: seat.status for seat in taken}
         fares = trip.fares_between(boards.seq, alights.seq)
+        # Nobody can have a seat of a trip that was cancelled or has left.
+        free: SeatStatus = "AVAILABLE" if sells else "BLOCKED"
         offers = []
         for seat in trip.layout.seats:
             fare = fares.get(seat.seat_class)
             price = None if fare is None else fare.price
-            offers.append(SeatOffer(seat=seat, status=statuses.get(seat.number, "AVAILABLE"), price=price))
+            offers.append(SeatOffer(seat=seat, status=statuses.get(seat.number, free), price=price))
         etag = _etag(trip.trip.id, boards, alights, offers)
         return SeatMap(trip=trip, boards=boards, alights=alights, seats=offers, etag=etag)
 

@@ -8,11 +8,13 @@ killed in the middle runs again and finds what is left.
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.bookings import actions as bookings
 from kiti.bookings import reads as booking_reads
+from kiti.bookings.actions import WrongState
 from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.money import Money
 from kiti.db import Transaction
@@ -29,7 +31,10 @@ from kiti.payments import reads as payment_reads
 from kiti.seats import actions as seats
 from kiti.tickets import actions as tickets
 
+log = structlog.get_logger(__name__)
+
 PAGE = 200
+CANCELLED = "The trip was cancelled."
 MOST_PAGES = 500
 FIRST = UUID(int=0)
 
@@ -84,27 +89,53 @@ async def _close(house: House, trip: UUID, reason: str, actor: str) -> None:
     house.catalogue.forget(trip)
 
 
+async def finish_cancelled_trips(house: House) -> tuple[int, int]:
+    """Give back what cancelled trips still owe: after a run that was cut short, or for money that came in beside it.
+
+    How many were dealt with, and how many could not be now.
+    """
+    async with house.db.reader() as reader:
+        owed = await payment_reads.owed_for_trips(reader, limit=PAGE)
+    failed = 0
+    for booking, trip in owed:
+        try:
+            await _give_back(house, booking, trip, CANCELLED, "system")
+        except Exception:
+            # One booking's trouble is not another's; it stays owed, and doctor and the next round say so.
+            failed += 1
+            log.exception("a cancelled trip could not be given back", booking=str(booking), trip=str(trip))
+    return len(owed) - failed, failed
+
+
 async def _give_back(house: House, booking: UUID, trip: UUID, reason: str, actor: str) -> str:
     async with house.db.reader() as reader:
         found = await booking_reads.by_id(reader, booking=booking)
     if found.state in {"held", "awaiting_payment"}:
-        # Nobody can board, so nobody shall pay; money that is on its way finds the booking cancelled and goes back.
-        await holds.release(house, booking=booking, actor=actor)
-        return "released"
+        try:
+            # Nobody can board, so nobody shall pay; money that is on its way finds it cancelled and goes back.
+            await holds.release(house, booking=booking, actor=actor)
+        except WrongState:
+            pass  # it was paid for this instant: it gets its money back like the others
+        else:
+            return "released"
     return await house.db.run(lambda tx: _refund(tx, house, booking, trip, reason, actor))
 
 
 async def _refund(tx: Transaction, house: House, booking_id: UUID, trip: UUID, reason: str, actor: str) -> str:
     booking = await bookings.lock(tx, booking=booking_id)
-    if booking.state != "confirmed" or await payment_reads.is_trip_refunded(tx, booking=booking_id, trip=trip):
+    over = await payment_reads.trips_refunded(tx, booking=booking_id)
+    if booking.state not in {"confirmed", "completed"} or trip in over:
         return "before"
     lines = await booking_reads.seats_of(tx, bookings=[booking_id])
     mine = [line for line in lines if line.trip_id == trip]
+    if not mine:
+        return "before"  # it was moved to another trip meanwhile
+    is_over = {line.trip_id for line in lines} <= over | {trip}
     await seats.release(tx, wants=wants_of(mine))
     await tickets.void(tx, booking=booking_id, trip=trip, reason=reason)
-    refund = await _request(tx, house, booking, mine, reason)
+    refund = await _request(tx, house, booking, mine, reason, is_over=is_over)
     await payments.note_trip_refund(tx, booking=booking_id, trip=trip, refund=refund)
-    if await _is_over(tx, booking, lines):
+    if is_over and booking.state == "confirmed":
         await bookings.move(tx, booking=booking, to="cancelled")
     detail = {"trip": str(trip), "refund": None if refund is None else str(refund), "reason": reason}
     event = Event(subject=booking_id, actor=actor, action="booking.trip_cancelled", detail=detail)
@@ -114,12 +145,16 @@ async def _refund(tx: Transaction, house: House, booking_id: UUID, trip: UUID, r
 
 
 async def _request(
-    tx: Transaction, house: House, booking: Booking, lines: list[BookedSeat], reason: str
+    tx: Transaction, house: House, booking: Booking, lines: list[BookedSeat], reason: str, *, is_over: bool
 ) -> UUID | None:
-    """Ask for the fares of these lines, or for what is left of the payment if staff have given back some before."""
+    """Ask for the fares of these lines, and for what was paid beyond the price if nothing of the booking is left.
+
+    Or for what is left of the payment, if staff have given back some before.
+    """
     charges = await payment_reads.charges_of(tx, booking=booking.id)
     charge = next(one for one in charges if one.purpose == "fulfils")
-    amount = min(sum(line.fare for line in lines), charge.amount - charge.refund_reserved)
+    excess = max(0, charge.amount - booking.amount) if is_over else 0
+    amount = min(sum(line.fare for line in lines) + excess, charge.amount - charge.refund_reserved)
     if amount <= 0:
         return None
     # A trip belongs to one operator.
@@ -130,14 +165,6 @@ async def _request(
         gateway=charge.gateway,
         transaction_id=charge.transaction_id,
         amount=Money(amount, booking.currency),
-        shares={lines[0].operator_id: amount},
+        preferred={lines[0].operator_id: amount},
         reason=reason,
     )
-
-
-async def _is_over(tx: Transaction, booking: Booking, lines: list[BookedSeat]) -> bool:
-    """Whether every trip of a booking was cancelled and given back."""
-    for trip in {line.trip_id for line in lines}:
-        if not await payment_reads.is_trip_refunded(tx, booking=booking.id, trip=trip):
-            return False
-    return True

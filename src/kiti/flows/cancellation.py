@@ -47,16 +47,20 @@ class SeatQuote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """What cancelling now gives back. `excess` was paid beyond the price and goes back whatever the rules say."""
+    """What cancelling now gives back. `excess` was paid beyond the price and goes back whatever the rules say.
+
+    `left` is what has not gone back before: no more than that can.
+    """
 
     booking: Booking
     seats: tuple[SeatQuote, ...]
     excess: int
+    left: int
 
     @property
     def refund(self) -> Money:
         """All of it."""
-        return Money(sum(seat.amount for seat in self.seats) + self.excess, self.booking.currency)
+        return Money(min(self.left, sum(seat.amount for seat in self.seats) + self.excess), self.booking.currency)
 
 
 class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +86,7 @@ async def cancel_booking(house: House, *, booking: UUID, actor: str, reason: str
         before = await booking_reads.by_id(reader, booking=booking)
     if before.state in {"held", "awaiting_payment"} and not before.is_lapsed:
         released = await holds.release(house, booking=booking, actor=actor)
-        return Cancelled(quote=Quote(booking=released, seats=(), excess=0), refund=None)
+        return Cancelled(quote=Quote(booking=released, seats=(), excess=0, left=0), refund=None)
     return await house.db.run(lambda tx: _cancel(tx, house, booking, actor=actor, reason=reason or CANCELLED))
 
 
@@ -111,7 +115,7 @@ async def _cancel(tx: Transaction, house: House, booking_id: UUID, *, actor: str
             gateway=case.charge.gateway,
             transaction_id=case.charge.transaction_id,
             amount=quote.refund,
-            shares=_shares(quote, case.lines),
+            preferred=_shares(quote, case.lines),
             reason=reason,
         )
     detail = {"refund": None if refund is None else str(refund), "amount": quote.refund.amount, "reason": reason}
@@ -122,9 +126,12 @@ async def _cancel(tx: Transaction, house: House, booking_id: UUID, *, actor: str
 
 async def _judge(reader: Reader, booking: Booking) -> _Case:
     """What a booking would get back as it stands; raises WrongState, TicketsUsed."""
-    lines = await booking_reads.seats_of(reader, bookings=[booking.id])
+    # What a cancelled trip has cost was given back when it was cancelled.
+    over = await payment_reads.trips_refunded(reader, booking=booking.id)
+    all_lines = await booking_reads.seats_of(reader, bookings=[booking.id])
+    lines = [line for line in all_lines if line.trip_id not in over]
     if booking.is_holding:
-        return _Case(quote=Quote(booking=booking, seats=(), excess=0), lines=lines, charge=None)
+        return _Case(quote=Quote(booking=booking, seats=(), excess=0, left=0), lines=lines, charge=None)
     if booking.state != "confirmed":
         raise WrongState(f"A booking that is {booking.standing} cannot be cancelled any more.")
     used = [one.seat for one in await ticket_reads.of_booking(reader, booking=booking.id) if one.state == "used"]
@@ -138,8 +145,10 @@ async def _judge(reader: Reader, booking: Booking) -> _Case:
     operators = list({line.operator_id for line in lines})
     policies = await network.refund_policies(reader, operators=operators)
     quotes = tuple(_seat(booking, line, boarding, policies[line.operator_id]) for line in lines)
-    excess = max(0, charge.amount - charge.refund_reserved - booking.amount)
-    return _Case(quote=Quote(booking=booking, seats=quotes, excess=excess), lines=lines, charge=charge)
+    left = charge.amount - charge.refund_reserved
+    excess = max(0, charge.amount - booking.amount)
+    quote = Quote(booking=booking, seats=quotes, excess=min(excess, left), left=left)
+    return _Case(quote=quote, lines=lines, charge=charge)
 
 
 def _seat(

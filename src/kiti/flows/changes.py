@@ -28,6 +28,7 @@ from kiti.flows.plan import NotEnoughSeats, SeatsTaken, TripNotOnSale, place_of
 from kiti.flows.reserve import PICK_ATTEMPTS
 from kiti.network import reads as network
 from kiti.network.model import Seat, TripDetail
+from kiti.payments import reads as payment_reads
 from kiti.seats import actions as seats
 from kiti.seats import reads as seat_reads
 from kiti.seats.model import Lost, Wishes, best_seats
@@ -108,6 +109,8 @@ async def move_booking(
         old = [line for line in lines if line.trip_id == from_trip]
         if not old:
             raise InvalidInput("fromTrip", "The booking has no seats on that trip.")
+        if from_trip in await payment_reads.trips_refunded(tx, booking=booking):
+            raise WrongState("That trip was cancelled and its fares went back, so there is nothing left to move.")
         if any(line.trip_id == to_trip for line in lines):
             raise InvalidInput("toTrip", "The booking has seats on that trip already.")
         places = [_between(line, left, entered) for line in old]

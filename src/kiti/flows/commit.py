@@ -167,6 +167,8 @@ def _beaten(done: Sequence[tuple[Plan, Outcome]]) -> Verdict[Plan, Outcome] | No
             gone.update(part for part in _parts(plan) if part[1] in outcome.seats)
 
     def verdict(plan: Plan, was_there_before: bool) -> Outcome | None:  # noqa: FBT001 - as every Verdict
+        if plan.keyed is not None and plan.keyed.key.digest in won:
+            return None  # it is the same request once more, and beaten by nobody
         beaten = {want.seat for want in plan.wants for leg in want.legs if (want.trip.int, want.seat, leg) in won}
         if was_there_before and gone:
             beaten |= {part[1] for part in _parts(plan) if part in gone}

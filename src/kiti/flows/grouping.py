@@ -30,6 +30,7 @@ MAX_SCAN = 4 * MAX_BATCH
 # side by side they would be smaller, and a batch costs the same whatever its size.
 LANES = 2
 PATIENCE_SECONDS = 0.05
+HURRIED_LOCK_TIMEOUT_MS = 200
 REPEATS = 5
 RETRY_AFTER_SECONDS = 1
 
@@ -102,14 +103,19 @@ class GroupCommit(Generic[W, A]):
 
     def _wake_lane(self) -> None:
         """Begin a batch, at once if none is under way, and beside others only where those take long."""
-        if self._idle_lanes == 0 or self._alarm is not None:
+        if self._idle_lanes == 0:
             return
         if self._idle_lanes < self._lanes:
+            if self._alarm is not None:
+                return
             loop = asyncio.get_running_loop()
             left_seconds = self._began_at + PATIENCE_SECONDS - loop.time()
             if left_seconds > 0:
                 self._alarm = loop.call_later(left_seconds, self._look_again)
                 return
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         self._idle_lanes -= 1
         task = asyncio.create_task(self._drain())
         self._tasks.add(task)
@@ -153,12 +159,13 @@ class GroupCommit(Generic[W, A]):
         self._waiting.extendleft(reversed(passed))
         return batch
 
-    async def _commit(self, batch: Sequence[_Entry[W, A]]) -> None:
+    async def _commit(self, batch: Sequence[_Entry[W, A]], *, lock_timeout_ms: int | None = None) -> None:
         before = self._arrivals
         try:
-            answers = await self._in_one_transaction([entry.work for entry in batch])
+            answers = await self._in_one_transaction([entry.work for entry in batch], lock_timeout_ms)
         except errors.LockNotAvailable as error:
-            await self._without_the_culprit(batch, error)
+            # Somebody's row is locked for long: who does not want it must not wait for it at each halving.
+            await self._without_the_culprit(batch, error, lock_timeout_ms=HURRIED_LOCK_TIMEOUT_MS)
         except (DatabaseUnavailable, psycopg.OperationalError) as error:
             # The connection is gone: nobody knows more than that, and asking again for each would only queue up.
             _fail(batch, DatabaseUnavailable("The database did not answer. Try again in a moment."), cause=error)
@@ -173,23 +180,30 @@ class GroupCommit(Generic[W, A]):
                 if verdict is not None:
                     self._answer_foreseen(verdict, before=before)
 
-    async def _without_the_culprit(self, batch: Sequence[_Entry[W, A]], error: Exception) -> None:
+    async def _without_the_culprit(
+        self, batch: Sequence[_Entry[W, A]], error: Exception, *, lock_timeout_ms: int | None = None
+    ) -> None:
         """Halve the batch until the request that breaks it stands alone; it gets the error, the others theirs."""
         if len(batch) == 1:
             _fail(batch, error)
             return
         middle = len(batch) // 2
-        await self._commit(batch[:middle])
-        await self._commit(batch[middle:])
+        await self._commit(batch[:middle], lock_timeout_ms=lock_timeout_ms)
+        await self._commit(batch[middle:], lock_timeout_ms=lock_timeout_ms)
 
-    async def _in_one_transaction(self, batch: Sequence[W]) -> Sequence[A]:
+    async def _in_one_transaction(self, batch: Sequence[W], lock_timeout_ms: int | None) -> Sequence[A]:
+        async def work(tx: Transaction) -> Sequence[A]:
+            if lock_timeout_ms is not None:
+                await tx.wait_for_locks(lock_timeout_ms)
+            return await self._work(tx, batch)
+
         for _ in range(REPEATS - 1):
             try:
-                return await self._db.run(lambda tx: self._work(tx, batch), pipelined=True)
+                return await self._db.run(work, pipelined=True)
             except psycopg.Error as error:
                 if not self._is_chance(error):
                     raise
-        return await self._db.run(lambda tx: self._work(tx, batch), pipelined=True)
+        return await self._db.run(work, pipelined=True)
 
     def _answer_foreseen(self, verdict: Verdict[W, A], *, before: int) -> None:
         """Whose outcome is settled by what the batch has found out need not ask the database."""

@@ -42,6 +42,16 @@ async def remembered(house: House, key: Key, *, was_taken: bool = True) -> Store
     return found
 
 
+async def make_room(house: House, key: Key) -> None:
+    """Let a retry take a key whose first request has died, or that is too old."""
+    await house.db.run(lambda tx: idempotency.drop_stale(tx, key=key))
+
+
+async def take_back(house: House, key: Key) -> None:
+    """The answer that was kept is not so any more."""
+    await house.db.run(lambda tx: idempotency.drop_answer(tx, key=key))
+
+
 async def finish(house: House, key: Key, *, status: int, media_type: str, body: bytes) -> None:
     """Keep the answer for retries."""
     await house.db.run(lambda tx: idempotency.store(tx, key=key, status=status, media_type=media_type, body=body))

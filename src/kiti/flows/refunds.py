@@ -16,7 +16,8 @@ from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.gateways.gateway import Gateway, GatewayRefund, Missing, RefundRequest, Rejected, Unknown
 from kiti.ledger import actions as ledger
-from kiti.ledger.model import refund_done, refund_requested
+from kiti.ledger import reads as ledger_reads
+from kiti.ledger.model import refund_done, refund_requested, split_refund
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Refund
@@ -37,12 +38,15 @@ async def request_refund(
     gateway: str,
     transaction_id: str,
     amount: Money,
-    shares: Mapping[UUID, int],
+    preferred: Mapping[UUID, int],
     reason: str,
+    id_: UUID | None = None,
 ) -> UUID:
     """Write a refund down, post it, defer the job that carries it out: all if `tx` commits, or nothing.
 
-    Raises payments.RefundExceedsCharge.
+    `preferred` says which operator should give back how much; nobody gives back more than is owed in their name. The
+    booking is locked. `id_` makes asking for the same refund twice one that is refused. Raises
+    payments.RefundExceedsCharge.
     """
     refund = await payments.request_refund(
         tx,
@@ -52,13 +56,15 @@ async def request_refund(
         amount=amount.amount,
         currency=amount.currency,
         reason=reason,
+        id_=id_,
     )
+    left = await ledger_reads.liabilities(tx, booking=booking, currency=amount.currency)
     await ledger.post(
         tx,
         booking=booking,
         event=f"refund_requested:{refund}",
         currency=amount.currency,
-        entries=refund_requested(gateway, shares=shares),
+        entries=refund_requested(gateway, shares=split_refund(amount.amount, preferred=preferred, left=left)),
     )
     await audit.record(
         tx,

@@ -256,7 +256,7 @@ async def _drop_other_attempt(tx: Transaction, paid: Payment) -> None:
 
 
 async def _give_back(tx: Transaction, house: House, payment: Payment, lines: list[BookedSeat]) -> None:
-    """Refund all of this payment that has bought nothing, and that no refund has been asked for yet.
+    """Refund all of this payment that has bought nothing, as far as no refund has been asked for yet.
 
     That is what has just come in if it found no seats, and what came short before another transaction paid in full.
     """
@@ -264,16 +264,17 @@ async def _give_back(tx: Transaction, house: House, payment: Payment, lines: lis
     charges = await payment_reads.charges_of(tx, booking=payment.booking_id)
     is_paid = any(charge.purpose == "fulfils" for charge in charges)
     for charge in charges:
-        if charge.payment_id != payment.id or charge.purpose == "fulfils" or charge.refund_reserved:
+        if charge.payment_id != payment.id or charge.purpose == "fulfils" or charge.refund_reserved >= charge.amount:
             continue
+        left = charge.amount - charge.refund_reserved
         await request_refund(
             tx,
             house,
             booking=payment.booking_id,
             gateway=charge.gateway,
             transaction_id=charge.transaction_id,
-            amount=Money(charge.amount, charge.currency),
-            shares=_shares(charge.amount, lines),
+            amount=Money(left, charge.currency),
+            preferred=_shares(left, lines),
             reason=reasons["surplus" if is_paid else charge.purpose],
         )
 

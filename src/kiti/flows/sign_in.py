@@ -155,6 +155,12 @@ async def issue_token(house: House, *, staff: Staff) -> Token:
     return Token(text=text, expires_at=datetime.fromtimestamp(issued + TOKEN_SECONDS, UTC))
 
 
+def account_of_token(house: House, *, token: str) -> UUID | None:
+    """Whose token this is or was; None for one that is forged. Says nothing about what it is good for."""
+    claims = _claims(token, house.settings.jwt_secret)
+    return None if claims is None else claims.sub
+
+
 async def staff_of_token(house: House, *, token: str) -> Staff:
     """Whose token this is; raises NotAuthenticated for one that is forged, over, or of a disabled account."""
     claims = _claims(token, house.settings.jwt_secret)

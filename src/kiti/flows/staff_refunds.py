@@ -1,10 +1,11 @@
 """Staff give money back: all that is left of a payment or a part of it, with a reason. Seats and tickets stay."""
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from kiti.bookings import actions as bookings
 from kiti.bookings import reads as booking_reads
 from kiti.core.errors import InvalidInput
+from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.changes import reason_of
@@ -17,12 +18,18 @@ from kiti.payments.actions import RefundExceedsCharge
 from kiti.payments.model import Refund
 from kiti.people.model import Staff
 
+# The namespace of refunds that staff ask for with a key (RFC 9562, version 5).
+REFUNDS = UUID("5f0f6c1e-6b69-5469-8000-726566756e64")
 
-async def refund_payment(house: House, *, payment: UUID, amount: int | None, reason: str, staff: Staff) -> Refund:
+
+async def refund_payment(
+    house: House, *, payment: UUID, amount: int | None, reason: str, staff: Staff, key: str = ""
+) -> Refund:
     """Ask for money to go back, in minor units of the payment's currency; None is all that is left of it.
 
-    Raises NotAllowed, NotFound, InvalidInput, RefundExceedsCharge. Of several at once no two together exceed what was
-    paid: the row of the charge refuses.
+    With a `key` (the request's Idempotency-Key) the refund has one id however often the same person asks. Raises
+    NotAllowed, NotFound, InvalidInput, RefundExceedsCharge. Of several at once no two together exceed what was paid:
+    the row of the charge refuses.
     """
     why = reason_of(reason)
     if amount is not None and amount <= 0:
@@ -33,8 +40,13 @@ async def refund_payment(house: House, *, payment: UUID, amount: int | None, rea
     for operator in {line.operator_id for line in lines}:
         require(staff, "refunds.make", operator=operator)
 
-    async def work(tx: Transaction) -> UUID:
+    id_ = uuid5(REFUNDS, f"{staff.id} {payment} {key}") if key else new_id()
+
+    async def work(tx: Transaction) -> Refund:
         await bookings.lock(tx, booking=found.booking_id)
+        made = [one for one in await payment_reads.refunds_of(tx, booking=found.booking_id) if one.id == id_]
+        if made:
+            return made[0]
         charges = await payment_reads.charges_of(tx, booking=found.booking_id)
         mine = [charge for charge in charges if charge.payment_id == payment]
         charge = max(mine, key=lambda one: one.amount - one.refund_reserved, default=None)
@@ -43,20 +55,20 @@ async def refund_payment(house: House, *, payment: UUID, amount: int | None, rea
         wanted = charge.amount - charge.refund_reserved if amount is None else amount
         if wanted <= 0:
             raise RefundExceedsCharge("All of this payment has gone back, or is on its way.")
-        weights: dict[UUID, int] = {}
+        preferred: dict[UUID, int] = {}
         for line in lines:
-            weights[line.operator_id] = weights.get(line.operator_id, 0) + line.fare
-        return await request_refund(
+            preferred[line.operator_id] = preferred.get(line.operator_id, 0) + line.fare
+        await request_refund(
             tx,
             house,
             booking=found.booking_id,
             gateway=charge.gateway,
             transaction_id=charge.transaction_id,
             amount=Money(wanted, charge.currency),
-            shares=share_out(wanted, weights=weights),
+            preferred=share_out(wanted, weights=preferred),
             reason=why,
+            id_=id_,
         )
+        return await payment_reads.refund(tx, refund=id_)
 
-    made = await house.db.run(work)
-    async with house.db.reader() as reader:
-        return await payment_reads.refund(reader, refund=made)
+    return await house.db.run(work)

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from kiti.flows import holds
+from kiti.flows.cancel_trip import finish_cancelled_trips
 from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
 from kiti.flows.messages import send_due
@@ -80,6 +81,12 @@ async def reconcile_payments(house: House) -> Tally:
     return Tally(processed=compared.transactions, failed=compared.differing + compared.silent)
 
 
+async def refund_cancelled_trips(house: House) -> Tally:
+    """Give back what cancelled trips still owe."""
+    processed, failed = await finish_cancelled_trips(house)
+    return Tally(processed=processed, failed=failed)
+
+
 JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "expire-seats": expire_seats,
     "poll-payments": poll_payments,
@@ -87,6 +94,7 @@ JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "generate-trips": generate_trips,
     "cleanup-idempotency": cleanup_idempotency,
     "reconcile-payments": reconcile_payments,
+    "refund-cancelled-trips": refund_cancelled_trips,
     "send-notifications": send_notifications,
 }
 

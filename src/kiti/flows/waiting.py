@@ -21,6 +21,7 @@ from kiti.db import Transaction
 from kiti.flows import holds
 from kiti.flows.commit import Reserved
 from kiti.flows.house import House
+from kiti.flows.idempotency import take_back
 from kiti.flows.plan import Keyed, Reservation
 from kiti.flows.reserve import reserve
 from kiti.waiting import actions as waiting
@@ -102,7 +103,12 @@ async def reserve_admitted(
     """Reserve where it is this one's turn; raises what `admit`, `reserve` and `note_booking` do."""
     admission = await admit(house, trips=[item.trip for item in reservation.items], place=place)
     reserved = await reserve(house, reservation, keyed=keyed)
-    await note_booking(house, admission=admission, booking=reserved.booking)
+    try:
+        await note_booking(house, admission=admission, booking=reserved.booking)
+    except PlaceSpent:
+        if keyed is not None:  # the booking was given back, so nobody shall hear of it again
+            await take_back(house, keyed.key)
+        raise
     return reserved
 
 

@@ -44,6 +44,7 @@ async def examine(house: House) -> list[Finding]:
         _migrations,
         _ledger_balances,
         _ledger_covers_charges,
+        _nobody_is_overdrawn,
         _money_has_an_end,
         _confirmed_bookings_own_their_seats,
         _claims_have_owners,
@@ -75,6 +76,16 @@ async def _ledger_covers_charges(reader: Reader) -> Finding:
     if wrong:
         detail = ", ".join(f"{c.transaction_id}: took {c.amount}, posted {c.posted}" for c in wrong[:5])
     return Finding(check="ledger covers charges", ok=not wrong, detail=detail)
+
+
+async def _nobody_is_overdrawn(reader: Reader) -> Finding:
+    wrong = await ledger_reads.overdrawn(reader)
+    detail = "nobody has given back more than was paid in their name"
+    if wrong:
+        detail = ", ".join(
+            f"booking {one.booking_id}: {one.account} at {one.amount} {one.currency}" for one in wrong[:5]
+        )
+    return Finding(check="liabilities", ok=not wrong, detail=detail)
 
 
 async def _money_has_an_end(reader: Reader) -> Finding:

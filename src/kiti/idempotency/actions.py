@@ -33,6 +33,16 @@ async def give_up(tx: Transaction, *, key: Key) -> None:
     await tx.execute(sql.give_up, key=key.digest)
 
 
+async def drop_stale(tx: Transaction, *, key: Key) -> None:
+    """Make room where a key is too old, or its first request died without an answer."""
+    await tx.execute(sql.drop_stale, key=key.digest, keep_hours=KEEP_HOURS)
+
+
+async def drop_answer(tx: Transaction, *, key: Key) -> None:
+    """What was answered is not so any more."""
+    await tx.execute(sql.drop_answer, key=key.digest)
+
+
 async def keep(tx: Transaction, *, keys: Sequence[Key], status: int, media_type: str, bodies: Sequence[bytes]) -> None:
     """Keep answers in the transaction of what they tell. `is_key_taken` tells of an error because one existed."""
     await tx.send(

@@ -23,6 +23,7 @@ ON CONFLICT (key) DO UPDATE
         OR held.created_at <= excluded.created_at - %(keep_hours)s::integer * interval '1 hour'
 RETURNING held.key;
 
+-- Without an answer and past its lock: its first request has died.
 -- find :maybe
 SELECT
     fingerprint,
@@ -30,7 +31,23 @@ SELECT
     media_type,
     body
 FROM idempotency_key
-WHERE key = %(key)s::bytea AND created_at > kiti_now() - %(keep_hours)s::integer * interval '1 hour';
+WHERE
+    key = %(key)s::bytea
+    AND created_at > kiti_now() - %(keep_hours)s::integer * interval '1 hour'
+    AND (status IS NOT NULL OR locked_until > kiti_now());
+
+-- drop_stale :execute
+DELETE FROM idempotency_key
+WHERE
+    key = %(key)s::bytea
+    AND (
+        created_at <= kiti_now() - %(keep_hours)s::integer * interval '1 hour'
+        OR (status IS NULL AND locked_until <= kiti_now())
+    );
+
+-- drop_answer :execute
+DELETE FROM idempotency_key
+WHERE key = %(key)s::bytea;
 
 -- store :execute
 UPDATE idempotency_key SET status = %(status)s::smallint, media_type = %(media_type)s::text, body = %(body)s::bytea

@@ -55,6 +55,7 @@ def _timetable(app: procrastinate.App, house: House) -> None:
         ("generate-trips", AT_NIGHT),
         ("cleanup-idempotency", AT_NIGHT),
         ("reconcile-payments", AFTER_MIDNIGHT),
+        ("refund-cancelled-trips", EVERY_MINUTE),
     ):
         _periodic(app, house, name, cron)
 

@@ -43,6 +43,15 @@ class UncoveredCharge(msgspec.Struct, frozen=True, kw_only=True):
     posted: int
 
 
+class Overdrawn(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's liability below a booking that is less than nothing."""
+
+    booking_id: UUID
+    account: str
+    currency: str
+    amount: int
+
+
 def gateway_clearing(gateway: str) -> str:
     """What a gateway owes us until it settles."""
     return f"gateway_clearing:{gateway}"
@@ -104,3 +113,20 @@ def share_out(total: int, *, weights: Mapping[UUID, int]) -> dict[UUID, int]:
     for owner in by_remainder[:rest]:
         parts[owner] += 1
     return parts
+
+
+def split_refund(amount: int, *, preferred: Mapping[UUID, int], left: Mapping[UUID, int]) -> dict[UUID, int]:
+    """What each operator gives back of `amount`: as `preferred`, but nobody more than is `left` of theirs.
+
+    What does not fit goes to those who have more left, in proportion. Requires amount <= sum(left).
+    """
+    assert 0 < amount <= sum(left.values()), "more would go back than is owed"
+    shares = {owner: min(wanted, left.get(owner, 0)) for owner, wanted in preferred.items()}
+    if sum(shares.values()) > amount:
+        shares = share_out(amount, weights=shares)
+    rest = amount - sum(shares.values())
+    if rest:
+        room = {owner: most - shares.get(owner, 0) for owner, most in left.items()}
+        for owner, more in share_out(rest, weights=room).items():
+            shares[owner] = shares.get(owner, 0) + more
+    return {owner: share for owner, share in shares.items() if share}

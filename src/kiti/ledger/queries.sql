@@ -54,3 +54,54 @@ GROUP BY charge.booking_id, charge.gateway, charge.transaction_id, charge.amount
 HAVING coalesce(sum(transfer.amount), 0) <> charge.amount
 ORDER BY charge.booking_id
 LIMIT 100;
+
+-- What is owed to travellers below a booking, by operator.
+-- liabilities :many
+SELECT
+    side.account,
+    sum(side.amount)::bigint AS amount
+FROM (
+    SELECT
+        credit AS account,
+        amount
+    FROM transfer
+    WHERE booking_id = %(booking)s AND currency = %(currency)s AND credit LIKE 'ticket_liability:%%'
+    UNION ALL
+    SELECT
+        debit AS account,
+        -amount AS amount
+    FROM transfer
+    WHERE booking_id = %(booking)s AND currency = %(currency)s AND debit LIKE 'ticket_liability:%%'
+) AS side
+GROUP BY side.account
+HAVING sum(side.amount) > 0
+ORDER BY side.account;
+
+-- Nobody can owe travellers less than nothing: somebody's money went back in another's name.
+-- overdrawn :many
+SELECT
+    side.booking_id,
+    side.account,
+    side.currency,
+    sum(side.amount)::bigint AS amount
+FROM (
+    SELECT
+        booking_id,
+        credit AS account,
+        currency,
+        amount
+    FROM transfer
+    WHERE credit LIKE 'ticket_liability:%%'
+    UNION ALL
+    SELECT
+        booking_id,
+        debit AS account,
+        currency,
+        -amount AS amount
+    FROM transfer
+    WHERE debit LIKE 'ticket_liability:%%'
+) AS side
+GROUP BY side.booking_id, side.account, side.currency
+HAVING sum(side.amount) < 0
+ORDER BY side.booking_id
+LIMIT 100;

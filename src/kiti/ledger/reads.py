@@ -1,7 +1,11 @@
 """Reading the ledger."""
 
+from uuid import UUID
+
+import msgspec
+
 from kiti.db import Reader, load
-from kiti.ledger.model import Balance, UncoveredCharge
+from kiti.ledger.model import Balance, Overdrawn, UncoveredCharge
 
 sql = load("kiti.ledger")
 
@@ -14,3 +18,19 @@ async def balances(reader: Reader) -> list[Balance]:
 async def uncovered_charges(reader: Reader) -> list[UncoveredCharge]:
     """Up to 100 charges that the ledger tells differently; there should be none."""
     return await reader.many(sql.uncovered_charges, UncoveredCharge)
+
+
+class _Liability(msgspec.Struct, frozen=True):
+    account: str
+    amount: int
+
+
+async def liabilities(reader: Reader, *, booking: UUID, currency: str) -> dict[UUID, int]:
+    """What is still owed to the travellers of a booking in a currency, by operator, in minor units."""
+    rows = await reader.many(sql.liabilities, _Liability, booking=booking, currency=currency)
+    return {UUID(row.account.partition(":")[2]): row.amount for row in rows}
+
+
+async def overdrawn(reader: Reader) -> list[Overdrawn]:
+    """Up to 100 operators whose liability below a booking is less than nothing; there should be none."""
+    return await reader.many(sql.overdrawn, Overdrawn)

@@ -292,6 +292,15 @@ SELECT
 FROM trip
 WHERE id = any(%(trips)s::uuid[]) AND state = 'scheduled';
 
+-- A row where a trip still sells seats from a stop.
+-- sells_from :maybe
+SELECT trip.id
+FROM trip
+INNER JOIN trip_stop ON trip.id = trip_stop.trip_id
+WHERE
+    trip.id = %(trip)s AND trip_stop.seq = %(seq)s
+    AND trip.state = 'scheduled' AND trip_stop.departs_at > kiti_now();
+
 -- When trips that are still to run leave each of their stops.
 -- boarding :many
 SELECT

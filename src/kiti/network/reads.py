@@ -287,6 +287,11 @@ async def running(reader: Reader, *, trips: Sequence[UUID]) -> Callable[[], Awai
     return await reader.ask(sql.running, tuple, trips=list(trips))
 
 
+async def sells_from(reader: Reader, *, trip: UUID, seq: int) -> bool:
+    """Whether a trip is neither cancelled nor has left that stop."""
+    return await reader.maybe(sql.sells_from, _ById, trip=trip, seq=seq) is not None
+
+
 async def boarding(reader: Reader, *, trips: Sequence[UUID]) -> dict[tuple[UUID, int], datetime]:
     """When these trips leave each of their stops; cancelled ones are left out."""
     rows = await reader.many(sql.boarding, _Boarding, trips=list(trips))

@@ -171,6 +171,7 @@ async def request_refund(
     amount: int,
     currency: str,
     reason: str,
+    id_: UUID | None = None,
 ) -> UUID:
     """Reserve the amount on its charge and write the refund down; raises RefundExceedsCharge."""
     reserved = await tx.execute(
@@ -178,7 +179,7 @@ async def request_refund(
     )
     if reserved != 1:
         raise RefundExceedsCharge("That is more than is left of this payment to refund.")
-    refund = new_id()
+    refund = id_ or new_id()
     await tx.execute(
         sql.open_refund,
         booking=booking,

@@ -428,9 +428,29 @@ LIMIT %(limit)s;
 INSERT INTO trip_refund (booking_id, trip_id, refund_id, made_at)
 VALUES (%(booking)s, %(trip)s, %(refund)s, kiti_now());
 
--- is_trip_refunded :maybe
-SELECT booking_id AS id FROM trip_refund
-WHERE booking_id = %(booking)s AND trip_id = %(trip)s;
+-- trips_refunded :many
+SELECT trip_id AS id FROM trip_refund
+WHERE booking_id = %(booking)s;
+
+-- Bookings with seats on a cancelled trip whose fares have not gone back: a cancellation was cut short, or a payment came
+-- in beside it.
+-- owed_for_trips :many
+SELECT
+    booking_seat.booking_id,
+    booking_seat.trip_id
+FROM trip
+INNER JOIN booking_seat ON trip.id = booking_seat.trip_id
+INNER JOIN booking ON booking_seat.booking_id = booking.id
+WHERE
+    trip.state = 'cancelled'
+    AND booking.state IN ('held', 'awaiting_payment', 'confirmed', 'completed')
+    AND NOT EXISTS (
+        SELECT 1 FROM trip_refund
+        WHERE trip_refund.booking_id = booking_seat.booking_id AND trip_refund.trip_id = booking_seat.trip_id
+    )
+GROUP BY booking_seat.booking_id, booking_seat.trip_id
+ORDER BY booking_seat.booking_id
+LIMIT %(limit)s;
 
 -- Charges of a day and around it: gateways have calendars of their own.
 -- charges_between :many

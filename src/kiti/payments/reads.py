@@ -209,9 +209,14 @@ class _Noted(msgspec.Struct, frozen=True):
     id: UUID
 
 
-async def is_trip_refunded(reader: Reader, *, booking: UUID, trip: UUID) -> bool:
-    """Whether a booking has been given back what a cancelled trip cost it."""
-    return await reader.maybe(sql.is_trip_refunded, _Noted, booking=booking, trip=trip) is not None
+async def trips_refunded(reader: Reader, *, booking: UUID) -> set[UUID]:
+    """The cancelled trips for which a booking has been given back what they cost."""
+    return {row.id for row in await reader.many(sql.trips_refunded, _Noted, booking=booking)}
+
+
+async def owed_for_trips(reader: Reader, *, limit: int) -> list[tuple[UUID, UUID]]:
+    """Bookings and cancelled trips of theirs for which nothing has gone back yet."""
+    return await reader.many(sql.owed_for_trips, tuple, limit=limit)
 
 
 async def charges_between(reader: Reader, *, gateway: str, since: datetime, until: datetime) -> list[Charge]:

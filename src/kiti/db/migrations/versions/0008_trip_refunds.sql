@@ -8,3 +8,4 @@ CREATE TABLE trip_refund (
     PRIMARY KEY (booking_id, trip_id)
 );
 CREATE INDEX booking_seat_trip ON booking_seat (trip_id, booking_id);
+CREATE INDEX trip_cancelled ON trip (id) WHERE state = 'cancelled';
