@@ -16,11 +16,11 @@ ON CONFLICT (key) DO UPDATE
         media_type = '',
         body = ''
     WHERE
-        (
-            held.status IS NULL AND held.locked_until <= excluded.created_at
-            AND held.fingerprint = excluded.fingerprint
-        )
-        OR held.created_at <= excluded.created_at - %(keep_hours)s::integer * interval '1 hour'
+    (
+        held.status IS NULL AND held.locked_until <= excluded.created_at
+        AND held.fingerprint = excluded.fingerprint
+    )
+    OR held.created_at <= excluded.created_at - %(keep_hours)s::integer * interval '1 hour'
 RETURNING held.key;
 
 -- Without an answer and past its lock: its first request has died.

@@ -580,7 +580,7 @@ SELECT
     percent
 FROM refund_rule
 WHERE operator_id = any(%(operators)s::uuid[])
-ORDER BY operator_id, class, hours_before DESC;
+ORDER BY operator_id ASC, class ASC, hours_before DESC;
 
 -- refund_fees :many
 SELECT

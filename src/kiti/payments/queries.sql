@@ -432,8 +432,8 @@ VALUES (%(booking)s, %(trip)s, %(refund)s, kiti_now());
 SELECT trip_id AS id FROM trip_refund
 WHERE booking_id = %(booking)s;
 
--- Bookings with seats on a cancelled trip whose fares have not gone back: a cancellation was cut short, or a payment came
--- in beside it.
+-- Bookings with seats on a cancelled trip whose fares have not gone back: a cancellation was cut short, or a payment
+-- came in beside it.
 -- owed_for_trips :many
 SELECT
     booking_seat.booking_id,
@@ -475,16 +475,17 @@ INSERT INTO reconciliation_break AS known (
 )
 SELECT
     found.transaction_id,
-    %(gateway)s AS gateway,
+    %(gateway)s,
     found.kind,
-    %(day)s AS day,
+    %(day)s,
     found.booking_id,
     found.detail,
     kiti_now() AS found_at,
     kiti_now() AS seen_at
-FROM unnest(
-    %(transactions)s::text[], %(kinds)s::text[], %(bookings)s::uuid[], %(details)s::text[]
-) AS found (transaction_id, kind, booking_id, detail)
+FROM
+    unnest(
+        %(transactions)s::text[], %(kinds)s::text[], %(bookings)s::uuid[], %(details)s::text[]
+    ) AS found (transaction_id, kind, booking_id, detail)
 ON CONFLICT (transaction_id, gateway, kind) DO UPDATE
     SET detail = excluded.detail, seen_at = excluded.seen_at, resolved_at = NULL;
 

@@ -1,5 +1,5 @@
--- So much of a fare goes back if a booking is cancelled so many hours before its travellers board. The rule with the most
--- hours that are still left counts; an empty class is every class that has no rules of its own.
+-- So much of a fare goes back if a booking is cancelled so many hours before its travellers board. Of the rules whose
+-- hours are still left the one with the most counts; an empty class is every class that has no rules of its own.
 CREATE TABLE refund_rule (
     operator_id uuid NOT NULL REFERENCES operator (id),
     class text NOT NULL,
