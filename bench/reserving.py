@@ -200,9 +200,10 @@ def _statements(number: int) -> list[tuple[Query, dict[str, Any]]]:
     trip = trip_id(number % IDLE_TRIPS + 1)
     seat = NETWORK.seats[number // IDLE_TRIPS % len(NETWORK.seats)]
     booking, reference = new_id(), new_reference()
-    moment = "2030-01-01T00:00:00Z"
     owner = {"bookings": [booking], "references": [reference]}
     opened = {
+        "held_at": "2030-01-01T00:00:00Z",
+        "cap_seconds": 3600,
         "ids": [booking],
         "references": [reference],
         "currencies": ["UGX"],
@@ -211,9 +212,7 @@ def _statements(number: int) -> list[tuple[Query, dict[str, Any]]]:
         "emails": ["grace@example.com"],
         "phones": ["+256772000000"],
         "languages": ["en"],
-        "held_ats": [moment],
-        "hold_expires_ats": [moment],
-        "hold_cap_ats": [moment],
+        "hold_seconds": [900],
     }
     seats = {
         "bookings": [booking],
@@ -228,12 +227,13 @@ def _statements(number: int) -> list[tuple[Query, dict[str, Any]]]:
         "passenger_names": ["Grace Achieng"],
     }
     claim = {
-        "trips": [trip] * 3,
-        "seats": [seat] * 3,
-        "legs": [0, 1, 2],
-        "owners": [booking] * 3,
+        "trips": [trip],
+        "seats": [seat],
+        "from_seqs": [0],
+        "to_seqs": [3],
+        "owners": [booking],
         # Gone at once, so that the round never runs out of seats: the row is taken over, as after an expired hold.
-        "ttls": [0] * 3,
+        "ttls": [0],
     }
     event = {
         "subjects": [booking],
@@ -244,6 +244,7 @@ def _statements(number: int) -> list[tuple[Query, dict[str, Any]]]:
     }
     return [
         (load("kiti.network").running, {"trips": [trip]}),
+        (load("kiti.bookings").taken_references, {"references": [reference]}),
         (load("kiti.seats").claim, claim),
         (load("kiti.bookings").open_references, owner),
         (load("kiti.bookings").open_bookings, opened),
