@@ -23,8 +23,7 @@ from kiti.flows import holds
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
-from kiti.flows.refunds import request_refund
-from kiti.ledger.model import share_out
+from kiti.flows.refunds import by_fares, request_refund
 from kiti.network import reads as network
 from kiti.network.model import RefundPolicy
 from kiti.payments import reads as payment_reads
@@ -167,12 +166,9 @@ def _seat(
 
 def _shares(quote: Quote, lines: Sequence[BookedSeat]) -> dict[UUID, int]:
     """What each operator gives back; an excess was shared out by the fares, and comes back the same way."""
-    weights: dict[UUID, int] = {}
     shares: dict[UUID, int] = {}
-    for line in lines:
-        weights[line.operator_id] = weights.get(line.operator_id, 0) + line.fare
     for seat in quote.seats:
         shares[seat.line.operator_id] = shares.get(seat.line.operator_id, 0) + seat.amount
-    for operator, amount in share_out(quote.excess, weights=weights).items():
+    for operator, amount in by_fares(quote.excess, lines).items():
         shares[operator] += amount
     return shares

@@ -10,6 +10,7 @@ from uuid import UUID
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.bookings import reads as booking_reads
+from kiti.bookings.model import BookedSeat
 from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.house import House
@@ -17,7 +18,7 @@ from kiti.flows.letters import occasions
 from kiti.gateways.gateway import Gateway, GatewayRefund, Missing, RefundRequest, Rejected, Unknown
 from kiti.ledger import actions as ledger
 from kiti.ledger import reads as ledger_reads
-from kiti.ledger.model import refund_done, refund_requested, split_refund
+from kiti.ledger.model import refund_done, refund_requested, share_out, split_refund
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Refund
@@ -79,6 +80,14 @@ async def request_refund(
     )
     await house.queue.defer(tx, "process_refund", lock=f"refund:{refund}", refund_id=str(refund))
     return refund
+
+
+def by_fares(total: int, lines: Sequence[BookedSeat]) -> dict[UUID, int]:
+    """The operators' parts of an amount, by the fares of their seats; they add up to it."""
+    weights: dict[UUID, int] = {}
+    for line in lines:
+        weights[line.operator_id] = weights.get(line.operator_id, 0) + line.fare
+    return share_out(total, weights=weights)
 
 
 async def process_refund(house: House, refund_id: UUID) -> Refund:

@@ -24,10 +24,10 @@ from kiti.flows.holds import can_board, hold_until, wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.flows.queued import Capture
-from kiti.flows.refunds import request_refund
+from kiti.flows.refunds import by_fares, request_refund
 from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Truth, Unknown, UnreadableAmount
 from kiti.ledger import actions as ledger
-from kiti.ledger.model import Posting, capture, share_out
+from kiti.ledger.model import Posting, capture
 from kiti.messages.model import Channel
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
@@ -136,7 +136,7 @@ def charge_of(payment: Payment, truth: Captured, purpose: Purpose) -> NewCharge:
 
 def posting_of(payment: Payment, truth: Captured, lines: list[BookedSeat]) -> Posting:
     """The same in the ledger, shared out among the operators."""
-    shares = _shares(truth.amount.amount, lines)
+    shares = by_fares(truth.amount.amount, lines)
     return Posting(
         booking=payment.booking_id,
         event=f"capture:{payment.gateway}:{truth.transaction_id}",
@@ -274,7 +274,7 @@ async def _give_back(tx: Transaction, house: House, payment: Payment, lines: lis
             gateway=charge.gateway,
             transaction_id=charge.transaction_id,
             amount=Money(left, charge.currency),
-            preferred=_shares(left, lines),
+            preferred=by_fares(left, lines),
             reason=reasons["surplus" if is_paid else charge.purpose],
         )
 
@@ -382,11 +382,3 @@ def _next_poll_seconds(payment: Payment) -> int | None:
     if payment.state in {"captured", "review"} or age_seconds > POLL_FOR_SECONDS:
         return None
     return min(LONGEST_WAIT_SECONDS, max(FIRST_WAIT_SECONDS, age_seconds // 2))
-
-
-def _shares(total: int, lines: list[BookedSeat]) -> dict[UUID, int]:
-    """The operators' parts of a payment, by their fares."""
-    weights: dict[UUID, int] = {}
-    for line in lines:
-        weights[line.operator_id] = weights.get(line.operator_id, 0) + line.fare
-    return share_out(total, weights=weights)

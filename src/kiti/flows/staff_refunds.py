@@ -10,9 +10,8 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.changes import reason_of
 from kiti.flows.house import House
-from kiti.flows.refunds import request_refund
+from kiti.flows.refunds import by_fares, request_refund
 from kiti.flows.staff import require
-from kiti.ledger.model import share_out
 from kiti.payments import reads as payment_reads
 from kiti.payments.actions import RefundExceedsCharge
 from kiti.payments.model import Refund
@@ -55,9 +54,6 @@ async def refund_payment(
         wanted = charge.amount - charge.refund_reserved if amount is None else amount
         if wanted <= 0:
             raise RefundExceedsCharge("All of this payment has gone back, or is on its way.")
-        preferred: dict[UUID, int] = {}
-        for line in lines:
-            preferred[line.operator_id] = preferred.get(line.operator_id, 0) + line.fare
         await request_refund(
             tx,
             house,
@@ -65,7 +61,7 @@ async def refund_payment(
             gateway=charge.gateway,
             transaction_id=charge.transaction_id,
             amount=Money(wanted, charge.currency),
-            preferred=share_out(wanted, weights=preferred),
+            preferred=by_fares(wanted, lines),
             reason=why,
             id_=id_,
         )
