@@ -64,7 +64,7 @@ async def _follow_hint(house: House, event: WebhookEvent) -> str:
                 return f"payment {payment.id}: {payment.state}"
             case "refund":
                 return await _refund_hint(house, event)
-            case "transfer" | "other":
+            case "transfer" | "dispute" | "other":
                 return f"nothing to do for {event.kind}"
     except NotFound:
         return f"not ours: {event.reference or event.transaction_id}"

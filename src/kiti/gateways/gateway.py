@@ -6,9 +6,9 @@ Amounts are `Money` in ISO minor units on this side; each adapter has its own co
 """
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -151,14 +151,122 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     dedupe_key: str
-    kind: Literal["charge", "refund", "transfer", "other"]
+    kind: Literal["charge", "refund", "transfer", "dispute", "other"]
     reference: str
     transaction_id: str
     refund_id: str
 
 
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an operator's money goes.
+
+    `bank` is the gateway's code of a bank or of a mobile money network, `account` the number there; for `connected`
+    `account` is the operator's account at the gateway itself and `bank` is empty. `country` is ISO 3166, two letters.
+    """
+
+    kind: Literal["bank", "mobile_money", "connected"]
+    country: str
+    bank: str
+    account: str
+    name: str
+
+
+class PayoutRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Send `amount` to an operator; `reference` is ours, unique, and written down before."""
+
+    reference: str
+    amount: Money
+    destination: Destination
+    narration: str
+
+
+PayoutStatus = Literal["pending", "succeeded", "failed"]
+
+
+class GatewayPayout(msgspec.Struct, frozen=True, kw_only=True):
+    """A payout as the gateway tells it; amounts are in minor units and the fee comes on top."""
+
+    payout_id: str
+    reference: str
+    amount_exact: Decimal
+    fee_exact: Decimal
+    status: PayoutStatus
+    failure_reason: str
+
+
+@runtime_checkable
+class Payouts(Protocol):
+    """A gateway that can send money to operators."""
+
+    async def pay_out(self, request: PayoutRequest) -> GatewayPayout | Rejected | Unknown:
+        """Send money. After Unknown call `find_payout` before asking again."""
+
+    async def find_payout(self, reference: str) -> GatewayPayout | Missing | Unknown:
+        """How far the payout of our reference has come."""
+
+
+class SettlementLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One transaction within a settlement, in minor units; `reference` is ours, or empty."""
+
+    transaction_id: str
+    reference: str
+    gross_exact: Decimal
+    fee_exact: Decimal
+
+
+class GatewaySettlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway paid into our bank account: net = gross - fee - refunds - chargebacks, in minor units."""
+
+    settlement_id: str
+    day: date
+    currency: str
+    gross_exact: Decimal
+    fee_exact: Decimal
+    refund_exact: Decimal
+    chargeback_exact: Decimal
+    net_exact: Decimal
+    is_paid: bool
+    lines: tuple[SettlementLine, ...]
+
+
+@runtime_checkable
+class Settlements(Protocol):
+    """A gateway that tells what it paid into our bank account."""
+
+    async def settlements_between(self, first: date, last: date) -> list[GatewaySettlement] | Unknown:
+        """All settlements of these days, both included, with their lines; or Unknown."""
+
+
+DisputeStatus = Literal["open", "won", "lost", "accepted"]
+
+
+class GatewayDispute(msgspec.Struct, frozen=True, kw_only=True):
+    """A traveller's bank wants money back. `answer_by` is None where the gateway names no end."""
+
+    dispute_id: str
+    transaction_id: str
+    reference: str
+    amount: Money
+    status: DisputeStatus
+    reason: str
+    answer_by: datetime | None
+
+
+@runtime_checkable
+class Disputes(Protocol):
+    """A gateway that tells of disputes (chargebacks) and takes our answer."""
+
+    async def disputes_between(self, first: date, last: date) -> list[GatewayDispute] | Unknown:
+        """All disputes that were opened on these days, both included; or Unknown."""
+
+    async def answer_dispute(
+        self, dispute_id: str, *, accept: bool, comment: str
+    ) -> GatewayDispute | Rejected | Unknown:
+        """Give in, or contest with a comment; asking again with the same answer does no harm."""
+
+
 class Gateway(Protocol):
-    """A payment provider."""
+    """A payment provider. What only some can do stands in Payouts, Settlements and Disputes."""
 
     name: str
     capabilities: Capabilities
