@@ -37,6 +37,7 @@ SALES = {
     "booking": "id",
     "booking_reference": "reference",
     "booking_seat": "booking_id",
+    "booking_fee": "booking_id",
     "payment": "booking_id",
     "payment_history": "booking_id",
     "charge": "booking_id",

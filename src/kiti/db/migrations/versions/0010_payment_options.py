@@ -1,4 +1,4 @@
-"""What reconciliation found, and since when."""
+"""Through which gateway a method of payment goes."""
 
 from pathlib import Path
 

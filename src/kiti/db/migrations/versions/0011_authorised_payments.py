@@ -1,4 +1,4 @@
-"""What reconciliation found, and since when."""
+"""Payments that are authorised before they are captured."""
 
 from pathlib import Path
 

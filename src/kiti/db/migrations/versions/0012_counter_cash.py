@@ -1,4 +1,4 @@
-"""What reconciliation found, and since when."""
+"""Cash that a counter takes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What reconciliation found, and since when."""
+"""What a booking costs besides its fares."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What reconciliation found, and since when."""
+"""Cancelling a part of a booking, and seats like those that were lost."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What reconciliation found, and since when."""
+"""What operators are owed, and how they were paid."""
 
 from pathlib import Path
 

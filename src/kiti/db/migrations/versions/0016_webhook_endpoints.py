@@ -1,4 +1,4 @@
-"""What reconciliation found, and since when."""
+"""Who is told of events, and what became of telling them."""
 
 from pathlib import Path
 

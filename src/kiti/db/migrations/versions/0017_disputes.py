@@ -1,4 +1,4 @@
-"""What reconciliation found, and since when."""
+"""Disputes, and what gateways paid into the bank."""
 
 from pathlib import Path
 

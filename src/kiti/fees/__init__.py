@@ -1,0 +1,1 @@
+"""What a booking costs besides its fares, who bears it and who gets it."""
