@@ -30,7 +30,7 @@ from kiti.payments.model import Payment
 from kiti.seats import actions as seats
 from kiti.seats.model import Lost, Want
 
-SWEEP_BATCH = 200
+SWEEP_BATCH = 500
 SWEEP_BATCHES = 500
 
 

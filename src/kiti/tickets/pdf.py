@@ -4,12 +4,15 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import msgspec
-import typst
 
 from kiti.tickets import qr
 from kiti.tickets.model import TicketPage, TicketState, clock, day, short_day
+
+if TYPE_CHECKING:
+    import typst
 
 # The words on the page, in English; a caller passes translations under the same names.
 ENGLISH = {
@@ -69,6 +72,8 @@ def render(tickets: Sequence[TicketPage], *, locale: str, labels: Mapping[str, s
     50 ms a page (the first time longer: fonts are read), so a coroutine calls it with asyncio.to_thread; any
     number of threads may. Scripts that the built-in fonts lack are set in a system font, if there is one.
     """
+    import typst  # noqa: PLC0415 - seven megabytes that only whoever draws needs
+
     assert tickets, "a PDF has at least one page"
     assert labels.keys() >= ENGLISH.keys(), "a label is missing"
     data = {
@@ -134,6 +139,8 @@ def _template() -> bytes:
 
 
 @cache
-def _fonts() -> typst.Fonts:
+def _fonts() -> "typst.Fonts":
     """Libertinus Serif and DejaVu Sans Mono come in the wheel; system fonts only fill in what they lack."""
+    import typst  # noqa: PLC0415
+
     return typst.Fonts(include_system_fonts=True)

@@ -10,7 +10,6 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import mrml
 import msgspec
 from jinja2 import DictLoader, Environment, StrictUndefined, Template, pass_context
 from jinja2.runtime import Context
@@ -194,6 +193,8 @@ def _texts() -> Environment:
 
 @cache
 def _html() -> Environment:
+    import mrml  # noqa: PLC0415 - only whoever sends mail needs it in memory
+
     source = resources.files("kiti.flows.letters").joinpath("letter.mjml").read_text()
     made = mrml.to_html(source)
     assert not made.warnings, made.warnings
