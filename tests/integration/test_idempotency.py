@@ -1,13 +1,18 @@
 """Idempotency-Key: a retry hears the first answer, byte for byte, and nothing is done twice."""
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from tests.box import Box
 from tests.house import JOB_SECRET, JsonObject, RunningHouse, holder, until
+
+from kiti.idempotency import actions as idempotency
+from kiti.idempotency.model import Key
 
 RESERVE = "/api/bookings/reserve"
 
@@ -174,6 +179,23 @@ async def test_a_first_request_that_died_is_resumed_once_its_lock_has_lapsed(own
     assert [str(row["id"]) for row in still_open] == [resumed.json()["paymentId"]]
     again = await house.api.post("/api/payments/initiate", json=pay, headers=headers)
     assert again.content == resumed.content
+
+
+async def test_a_first_request_that_was_thought_dead_does_not_take_the_key_from_its_successor(box: Box) -> None:
+    key = Key(hashlib.sha256(b"scope").digest(), hashlib.sha256(b"body").digest())
+    slow = await box.db.run(lambda tx: idempotency.take(tx, key=key))
+    assert slow is not None
+    await box.travel(seconds=61)
+    successor = await box.db.run(lambda tx: idempotency.take(tx, key=key))
+    assert successor is not None
+    await box.db.run(lambda tx: idempotency.give_up(tx, key=key, lock=slow))
+    for lock, body in ((slow, b"too late"), (successor, b"in time")):
+        await box.db.run(
+            lambda tx, lock=lock, body=body: idempotency.store(  # type: ignore[misc]
+                tx, key=key, lock=lock, status=201, media_type="text/plain", body=body
+            )
+        )
+    assert await box.rows("SELECT body FROM idempotency_key") == [{"body": b"in time"}]
 
 
 async def test_keys_are_forgotten_after_three_days(own_house: RunningHouse) -> None:

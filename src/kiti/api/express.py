@@ -23,7 +23,7 @@ from kiti.flows import idempotency, show
 from kiti.flows.house import House
 from kiti.flows.plan import Keyed, Plan
 from kiti.flows.waiting import reserve_admitted
-from kiti.idempotency.model import Key, Stored
+from kiti.idempotency.model import Key, Lock, Stored
 
 PATH = "/api/bookings/reserve"
 PLACE = b"kiti-place"
@@ -94,9 +94,10 @@ class Express:
             return (await reserve_admitted(house, reservation, place=place, keyed=keyed)).answer
         except (InvalidInput, NotFound, msgspec.DecodeError) as error:
             told = problems.of_any(error, path=PATH, method="POST")
-            if await idempotency.begin(house, key) is None:
+            lock = await idempotency.begin(house, key)
+            if isinstance(lock, Lock):
                 media_type = problems.MEDIA_TYPE
-                await idempotency.finish(house, key, status=told.status, media_type=media_type, body=told.body)
+                await idempotency.finish(house, key, lock, status=told.status, media_type=media_type, body=told.body)
             raise
         except KitiError as error:
             # The first request may have been answered meanwhile, and then these are its own seats.

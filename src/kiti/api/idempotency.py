@@ -13,7 +13,7 @@ from kiti.core.errors import InvalidInput
 from kiti.flows import idempotency
 from kiti.flows.house import House
 from kiti.flows.sign_in import account_of_token
-from kiti.idempotency.model import Key, Stored, key_of
+from kiti.idempotency.model import Key, Lock, Stored, key_of
 
 HEADER = b"idempotency-key"
 METHODS = {"POST", "PUT", "PATCH", "DELETE"}
@@ -42,14 +42,14 @@ class Idempotency:
             return await self._framework(scope, body.replay(receive), send)
         try:
             key = key_for(scope, body.data, self._house())
-            stored = await idempotency.begin(self._house(), key)
+            taken = await idempotency.begin(self._house(), key)
         except Exception as error:  # noqa: BLE001 - the table of problems answers every error, bugs included
             return await refuse(send, problems.of_any(error, path=scope["path"], method=scope["method"]))
-        if stored is not None:
-            return await replay(send, stored)
-        return await self._answer_once(key, scope, body, receive, send)
+        if isinstance(taken, Stored):
+            return await replay(send, taken)
+        return await self._answer_once(key, taken, scope, body, receive, send)
 
-    async def _answer_once(self, key: Key, scope: Scope, body: Body, receive: Receive, send: Send) -> None:
+    async def _answer_once(self, key: Key, lock: Lock, scope: Scope, body: Body, receive: Receive, send: Send) -> None:
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -58,15 +58,15 @@ class Idempotency:
         try:
             await self._framework(scope, body.replay(receive), keep)
         except BaseException:
-            await idempotency.give_up(self._house(), key)
+            await idempotency.give_up(self._house(), key, lock)
             raise
         status = int(messages[0]["status"])
         if is_repeatable(status):
             media_type = (header(messages[0]["headers"], b"content-type") or b"").decode()
             whole = b"".join(message.get("body", b"") for message in messages[1:])
-            await idempotency.finish(self._house(), key, status=status, media_type=media_type, body=whole)
+            await idempotency.finish(self._house(), key, lock, status=status, media_type=media_type, body=whole)
         else:
-            await idempotency.give_up(self._house(), key)
+            await idempotency.give_up(self._house(), key, lock)
         for message in messages:
             await send(message)
 

@@ -10,7 +10,7 @@ from kiti.core.errors import KitiError
 from kiti.flows.house import House
 from kiti.idempotency import actions as idempotency
 from kiti.idempotency import reads as idempotency_reads
-from kiti.idempotency.model import Key, Stored
+from kiti.idempotency.model import Key, Lock, Stored
 
 FORGET_BATCH = 1000
 FORGET_BATCHES = 200
@@ -24,11 +24,14 @@ class KeyReused(KitiError):
     """This key was used for another request."""
 
 
-async def begin(house: House, key: Key) -> Stored | None:
+async def begin(house: House, key: Key) -> Lock | Stored:
     """Take the key, or hear what was answered before; raises KeyInUse, KeyReused."""
-    if await house.db.run(lambda tx: idempotency.take(tx, key=key)):
-        return None
-    return await remembered(house, key)
+    lock = await house.db.run(lambda tx: idempotency.take(tx, key=key))
+    if lock is not None:
+        return lock
+    stored = await remembered(house, key)
+    assert stored is not None, "what is not there could be taken"
+    return stored
 
 
 async def remembered(house: House, key: Key, *, was_taken: bool = True) -> Stored | None:
@@ -52,14 +55,16 @@ async def take_back(house: House, key: Key) -> None:
     await house.db.run(lambda tx: idempotency.drop_answer(tx, key=key))
 
 
-async def finish(house: House, key: Key, *, status: int, media_type: str, body: bytes) -> None:
-    """Keep the answer for retries."""
-    await house.db.run(lambda tx: idempotency.store(tx, key=key, status=status, media_type=media_type, body=body))
+async def finish(house: House, key: Key, lock: Lock, *, status: int, media_type: str, body: bytes) -> None:
+    """Keep the answer for retries; whoever has taken over meanwhile keeps theirs."""
+    await house.db.run(
+        lambda tx: idempotency.store(tx, key=key, lock=lock, status=status, media_type=media_type, body=body)
+    )
 
 
-async def give_up(house: House, key: Key) -> None:
+async def give_up(house: House, key: Key, lock: Lock) -> None:
     """The answer is none that a retry should hear: it may try anew at once."""
-    await house.db.run(lambda tx: idempotency.give_up(tx, key=key))
+    await house.db.run(lambda tx: idempotency.give_up(tx, key=key, lock=lock))
 
 
 async def forget_old(house: House) -> int:

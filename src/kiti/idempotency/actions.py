@@ -5,32 +5,33 @@ from collections.abc import Sequence
 from psycopg.errors import UniqueViolation
 
 from kiti.db import Transaction, load
-from kiti.idempotency.model import KEEP_HOURS, LOCK_SECONDS, Key
+from kiti.idempotency.model import KEEP_HOURS, LOCK_SECONDS, Key, Lock
 
 sql = load("kiti.idempotency")
 
 
-async def take(tx: Transaction, *, key: Key) -> bool:
-    """Be the one who answers this request, for LOCK_SECONDS; False where somebody is, or has."""
-    taken = await tx.maybe(
+async def take(tx: Transaction, *, key: Key) -> Lock | None:
+    """Be the one who answers this request, for LOCK_SECONDS; None where somebody is, or has."""
+    return await tx.maybe(
         sql.take,
-        tuple,
+        Lock,
         key=key.digest,
         fingerprint=key.fingerprint,
         lock_seconds=LOCK_SECONDS,
         keep_hours=KEEP_HOURS,
     )
-    return taken is not None
 
 
-async def store(tx: Transaction, *, key: Key, status: int, media_type: str, body: bytes) -> None:
-    """Keep the answer for who asks again."""
-    await tx.execute(sql.store, key=key.digest, status=status, media_type=media_type, body=body)
+async def store(tx: Transaction, *, key: Key, lock: Lock, status: int, media_type: str, body: bytes) -> None:
+    """Keep the answer for who asks again, unless somebody has taken over meanwhile."""
+    await tx.execute(
+        sql.store, key=key.digest, locked_until=lock.locked_until, status=status, media_type=media_type, body=body
+    )
 
 
-async def give_up(tx: Transaction, *, key: Key) -> None:
+async def give_up(tx: Transaction, *, key: Key, lock: Lock) -> None:
     """Nothing came of it that a retry should hear again: the next one tries anew."""
-    await tx.execute(sql.give_up, key=key.digest)
+    await tx.execute(sql.give_up, key=key.digest, locked_until=lock.locked_until)
 
 
 async def drop_stale(tx: Transaction, *, key: Key) -> None:

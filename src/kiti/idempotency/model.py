@@ -1,6 +1,7 @@
 """Idempotency keys, by the IETF draft (draft-ietf-httpapi-idempotency-key-header)."""
 
 import hashlib
+from datetime import datetime
 
 import msgspec
 
@@ -15,6 +16,12 @@ class Key(msgspec.Struct, frozen=True):
 
     digest: bytes
     fingerprint: bytes
+
+
+class Lock(msgspec.Struct, frozen=True):
+    """A key that its request has for itself; `locked_until` tells it from the lock of whoever takes over."""
+
+    locked_until: datetime
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ ON CONFLICT (key) DO UPDATE
         AND held.fingerprint = excluded.fingerprint
     )
     OR held.created_at <= excluded.created_at - %(keep_hours)s::integer * interval '1 hour'
-RETURNING held.key;
+RETURNING held.locked_until;
 
 -- Without an answer and past its lock: its first request has died.
 -- find :maybe
@@ -49,13 +49,14 @@ WHERE
 DELETE FROM idempotency_key
 WHERE key = %(key)s::bytea;
 
+-- The end of the lock says whose it is: who took over from a holder that was thought dead has a later one.
 -- store :execute
 UPDATE idempotency_key SET status = %(status)s::smallint, media_type = %(media_type)s::text, body = %(body)s::bytea
-WHERE key = %(key)s::bytea AND status IS NULL;
+WHERE key = %(key)s::bytea AND status IS NULL AND locked_until = %(locked_until)s::timestamptz;
 
 -- give_up :execute
 DELETE FROM idempotency_key
-WHERE key = %(key)s::bytea AND status IS NULL;
+WHERE key = %(key)s::bytea AND status IS NULL AND locked_until = %(locked_until)s::timestamptz;
 
 -- Keys and answers of a batch, together with what they answer for. A key that exists breaks the batch.
 -- keep :execute
