@@ -1,9 +1,11 @@
 """Group commit: many callers, few transactions, and to each their own answer."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from tests.box import Box
 from tests.network import Network
@@ -11,7 +13,9 @@ from tests.network import Network
 from kiti.bookings.model import Contact, NewSeat
 from kiti.core.errors import Overloaded
 from kiti.core.ids import new_id
+from kiti.db import Query, Transaction
 from kiti.flows.commit import Reserved, group_reservations
+from kiti.flows.grouping import GroupCommit
 from kiti.flows.plan import Plan, SeatsTaken, TripNotOnSale
 from kiti.seats.model import Want
 
@@ -87,6 +91,25 @@ async def test_a_poisonous_request_does_not_spoil_its_batch(box: Box, network: N
     outcomes = await asyncio.gather(*(commits.submit(each) for each in plans), return_exceptions=True)
     assert isinstance(outcomes.pop(10), Exception)
     assert all(isinstance(outcome, Reserved) for outcome in outcomes)
+
+
+async def test_a_request_that_postgresql_gives_up_on_does_not_spoil_its_batch(box: Box) -> None:
+    """A cancelled statement is an OperationalError, and yet the connection is well."""
+    await box.rows(
+        "CREATE FUNCTION give_up() RETURNS integer LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'enough' USING ERRCODE = 'query_canceled'; END $$"
+    )
+    giving_up = Query("give_up", "many", "SELECT give_up()", "SELECT give_up()")
+
+    async def commit(tx: Transaction, batch: Sequence[int]) -> list[int]:
+        if 7 in batch:
+            await tx.many(giving_up, tuple)
+        return [number * 2 for number in batch]
+
+    group = GroupCommit(box.db, commit, keys=lambda number: frozenset([number]), lanes=1)
+    outcomes = await asyncio.gather(*(group.submit(number) for number in range(20)), return_exceptions=True)
+    assert isinstance(outcomes.pop(7), psycopg.OperationalError)
+    assert outcomes == [number * 2 for number in range(20) if number != 7]
 
 
 async def test_a_full_queue_says_so_at_once(box: Box, network: Network) -> None:

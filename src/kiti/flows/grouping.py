@@ -166,11 +166,12 @@ class GroupCommit(Generic[W, A]):
         except errors.LockNotAvailable as error:
             # Somebody's row is locked for long: who does not want it must not wait for it at each halving.
             await self._without_the_culprit(batch, error, lock_timeout_ms=HURRIED_LOCK_TIMEOUT_MS)
-        except (DatabaseUnavailable, psycopg.OperationalError) as error:
-            # The connection is gone: nobody knows more than that, and asking again for each would only queue up.
-            _fail(batch, DatabaseUnavailable("The database did not answer. Try again in a moment."), cause=error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to one request and goes to its caller
-            await self._without_the_culprit(batch, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it goes to a caller
+            if _is_outage(error):
+                # Nobody knows more than that, and asking again for each would only queue up.
+                _fail(batch, DatabaseUnavailable("The database did not answer. Try again in a moment."), cause=error)
+            else:
+                await self._without_the_culprit(batch, error)
         else:
             for entry, answer in zip(batch, answers, strict=True):
                 if not entry.answer.done():
@@ -215,6 +216,16 @@ class GroupCommit(Generic[W, A]):
             elif not entry.answer.done():
                 entry.answer.set_result(answer)
         self._waiting = still
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the database is out of reach or out of resources, rather than one request being at fault.
+
+    PostgreSQL's error codes, appendix A: classes 08, 53 and 57P; without a code the connection has been lost.
+    """
+    if isinstance(error, DatabaseUnavailable):
+        return True
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(("08", "53", "57P"))
 
 
 def _fail(batch: Sequence[_Entry[W, A]], error: Exception, *, cause: Exception | None = None) -> None:
