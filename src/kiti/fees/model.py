@@ -12,13 +12,14 @@ from uuid import UUID
 import msgspec
 
 from kiti.core.errors import KitiError
-from kiti.core.money import half_even, share_out
+from kiti.core.money import exponent, half_even, share_out
 
 Kind = Literal["tax", "platform_fee", "gateway_fee", "commission"]
 Bearer = Literal["traveller", "operator", "platform"]
 Per = Literal["booking", "seat"]
 
 WHOLE = 10_000  # basis points
+MOST = 10**12  # minor units that a rule may name
 # In this order: what a gateway keeps is a share of all that is paid, and nobody bears more than they have left.
 KINDS: tuple[Kind, ...] = ("tax", "platform_fee", "commission", "gateway_fee")
 # Asked once of a booking, whoever runs its trips; a tax or a commission is each operator's own affair.
@@ -95,6 +96,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     basis_points: int = 0
 
 
+class ListedRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule as staff see it; `operator` is a code, empty for all."""
+
+    rule: FeeRule
+    operator: str
+
+
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """A line of what a traveller reads: all parts of a kind together, of a tax those of one rate."""
 
@@ -105,14 +113,17 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(rule: FeeRule) -> None:
-    """Raises InvalidRule; the database's own checks say the same."""
+    """Raises InvalidRule, UnknownCurrency; the database's own checks say the same."""
+    exponent(rule.currency)
     if rule.borne_by not in BEARERS[rule.kind]:
         bearers = " or ".join(sorted(BEARERS[rule.kind]))
         raise InvalidRule(f"A {rule.kind} is borne by {bearers}, not by {rule.borne_by}.")
     if not 0 <= rule.basis_points <= WHOLE:
         raise InvalidRule(f"A share is 0 to {WHOLE} basis points, not {rule.basis_points}.")
-    if min(rule.fixed, rule.minimum) < 0 or (rule.maximum is not None and rule.maximum < rule.minimum):
-        raise InvalidRule("Amounts are not below zero, and the maximum is not below the minimum.")
+    if min(rule.fixed, rule.minimum) < 0 or max(rule.fixed, rule.minimum, rule.maximum or 0) > MOST:
+        raise InvalidRule(f"Amounts are 0 to {MOST} minor units.")
+    if rule.maximum is not None and rule.maximum < rule.minimum:
+        raise InvalidRule("The maximum is not below the minimum.")
     if rule.kind == "tax" and (rule.fixed or rule.minimum or rule.maximum is not None or rule.per != "booking"):
         raise InvalidRule("A tax is a rate of the fare and nothing else.")
     if rule.kind == "gateway_fee" and rule.per != "booking":

@@ -72,6 +72,27 @@ FROM fee_rule
 WHERE valid_until IS NULL OR valid_until > kiti_now() - interval '1 day'
 ORDER BY kind, currency, operator_id NULLS FIRST, method NULLS FIRST, valid_from, id;
 
+-- listed :many
+SELECT
+    coalesce(operator.code, '') AS operator,
+    fee_rule.id,
+    fee_rule.operator_id,
+    fee_rule.kind,
+    fee_rule.borne_by,
+    fee_rule.currency,
+    fee_rule.method,
+    fee_rule.basis_points,
+    fee_rule.fixed,
+    fee_rule.minimum,
+    fee_rule.maximum,
+    fee_rule.per,
+    fee_rule.valid_from,
+    fee_rule.valid_until
+FROM fee_rule
+LEFT JOIN operator ON fee_rule.operator_id = operator.id
+ORDER BY coalesce(operator.code, ''), fee_rule.kind, fee_rule.currency, fee_rule.method NULLS FIRST, fee_rule.valid_from
+LIMIT 1000;
+
 -- take_turns :execute
 SELECT pg_advisory_xact_lock(hashtext('kiti.fees'));
 

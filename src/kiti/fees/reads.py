@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from kiti.db import Reader, load
-from kiti.fees.model import FeeRule, Part
+from kiti.fees.model import FeeRule, ListedRule, Part
 
 sql = load("kiti.fees")
 
@@ -44,6 +44,15 @@ async def of_payments(
 async def rules(reader: Reader) -> tuple[FeeRule, ...]:
     """Every rule that counts now or will, and those that have ended within a day."""
     return tuple(await reader.many(sql.rules, FeeRule))
+
+
+async def listed(reader: Reader) -> list[ListedRule]:
+    """The same as staff see them, and with them every rule that has ended."""
+
+    def row(operator: str, **rule: Any) -> ListedRule:
+        return ListedRule(rule=FeeRule(**rule), operator=operator)
+
+    return await reader.many(sql.listed, row)
 
 
 async def clock(reader: Reader) -> datetime:
