@@ -242,7 +242,7 @@ def fee_rules() -> list[FeeRule]:
     for code, _, country, _, _ in OPERATORS:
         lines = [line for line in LINES if line.operator == code]
         for currency in sorted({currency for line in lines for _, currency in (line.there, line.back)}):
-            mine = {"currency": currency, "operator_id": _id("operator", code), "valid_from": begin}
+            mine: dict[str, Any] = {"currency": currency, "operator_id": _id("operator", code), "valid_from": begin}
             asked: list[dict[str, Any]] = [
                 {"kind": "commission", "borne_by": "operator", "basis_points": COMMISSION_BASIS_POINTS[code]},
                 {"kind": "tax", "borne_by": "operator", "basis_points": TAX_BASIS_POINTS[country]},
