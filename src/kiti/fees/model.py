@@ -170,6 +170,19 @@ def dearest(
     return max(quotes, key=on_top)
 
 
+def ways_to_pay(rules: Sequence[FeeRule], *, operator: UUID, currency: str, at: datetime) -> list[tuple[FeeRule, ...]]:
+    """For each way to pay the rules by which a traveller is asked more than the fares of one operator's seats.
+
+    In the order in which they count; a way on which nothing is asked is an empty one.
+    """
+    known = [rule for rule in rules if rule.currency == currency and rule.is_in_force(at)]
+    ways = []
+    for method in (None, *sorted({rule.method for rule in known if rule.method is not None})):
+        counting = [_counting(known, operator, kind, method) for kind in KINDS]
+        ways.append(tuple(rule for rule in counting if rule is not None and rule.borne_by == "traveller"))
+    return ways
+
+
 def on_top(parts: Iterable[Part]) -> int:
     """What the traveller pays beside the fares."""
     return sum(part.amount for part in parts if part.borne_by == "traveller")
@@ -210,16 +223,21 @@ def _groups(
     """The rule that counts for each operator; those that share one which is asked once of a booking together."""
     groups: dict[tuple[UUID, UUID | None], tuple[FeeRule, list[UUID]]] = {}
     for operator in operators:
-        fitting = [
-            rule
-            for rule in rules
-            if rule.kind == kind and rule.operator_id in {None, operator} and rule.method in {None, method}
-        ]
-        if fitting:
-            rule = max(fitting, key=_rank)
+        rule = _counting(rules, operator, kind, method)
+        if rule is not None:
             key = (rule.id, None if kind in COMMON else operator)
             groups.setdefault(key, (rule, []))[1].append(operator)
     return list(groups.values())
+
+
+def _counting(rules: Sequence[FeeRule], operator: UUID, kind: Kind, method: str | None) -> FeeRule | None:
+    """The one rule of a kind that counts for an operator's seats."""
+    fitting = [
+        rule
+        for rule in rules
+        if rule.kind == kind and rule.operator_id in {None, operator} and rule.method in {None, method}
+    ]
+    return max(fitting, key=_rank, default=None)
 
 
 def _rank(rule: FeeRule) -> tuple[bool, bool, datetime, UUID]:
