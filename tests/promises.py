@@ -164,6 +164,25 @@ CHECKS = {
             AND refund.state IN ('requested', 'submitting', 'unknown', 'pending', 'succeeded')
         )
     """,
+    "the fee of an attempt is what its parts come to": """
+        SELECT payment.booking_id, payment.id, payment.fee FROM payment
+        WHERE payment.fee <> (
+            SELECT coalesce(sum(part.amount), 0) FROM booking_fee AS part
+            WHERE part.booking_id = payment.booking_id AND part.payment_id = payment.id AND part.borne_by = 'traveller'
+        )
+    """,
+    "of a price that was paid the platform was given its fees and no more": """
+        SELECT charge.booking_id, charge.transaction_id FROM charge
+        WHERE charge.purpose = 'fulfils' AND (
+            SELECT coalesce(sum(transfer.amount), 0) FROM transfer
+            WHERE transfer.booking_id = charge.booking_id AND transfer.credit = 'ticket_liability:platform'
+            AND transfer.event = 'capture:' || charge.gateway || ':' || charge.transaction_id
+        ) <> (
+            SELECT coalesce(sum(part.amount), 0) FROM booking_fee AS part
+            WHERE part.booking_id = charge.booking_id AND part.payment_id = charge.payment_id
+            AND part.borne_by = 'traveller' AND part.kind <> 'tax'
+        )
+    """,
     "nobody travels or is confirmed for nothing": """
         SELECT booking.id FROM booking
         WHERE (

@@ -20,6 +20,7 @@ CATALOGUE = {
     "fare",
     "refund_rule",
     "refund_fee",
+    "fee_rule",
     "schedule",
     "trip",
     "trip_stop",

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.box import Box
 
 from kiti.core.ids import new_id
-from kiti.core.money import round_to_minor
+from kiti.core.money import round_to_minor, share_out
 from kiti.ledger import actions as ledger
 from kiti.ledger import reads
-from kiti.ledger.model import Entry, capture, refund_requested, share_out
+from kiti.ledger.model import Entry, capture, refund_requested
 
 GOOD: dict[str, Any] = {
     "event": "capture:flutterwave:1",

@@ -146,6 +146,15 @@ DAMAGES = {
         "nobody loses what they have not given up",
         "UPDATE booking SET hold_expires_at = kiti_now() WHERE id = %(held)s",
     ),
+    "a fee that no part explains": (
+        "the fee of an attempt is what its parts come to",
+        "UPDATE payment SET fee = 100 WHERE booking_id = %(bought)s",
+    ),
+    "a fee that the platform was not given": (
+        "of a price that was paid the platform was given its fees and no more",
+        """INSERT INTO booking_fee SELECT booking_id, id, %(nobody)s, 'platform_fee', 'traveller', 100, 0
+        FROM payment WHERE booking_id = %(bought)s""",
+    ),
     "money that nobody wrote down": (
         "money that the gateway has is written down",
         "DELETE FROM charge WHERE booking_id = %(bought)s",

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiti.ledger.model import Entry, capture, refund_done, refund_requested, share_out, split_refund
+from kiti.core.money import share_out
+from kiti.ledger.model import Entry, Owner, capture, refund_done, refund_requested, split_refund
 
 A, B, C = (UUID(int=n) for n in (1, 2, 3))
 
@@ -49,7 +50,7 @@ def test_what_cannot_be_split_evenly_goes_to_the_largest_remainders() -> None:
 
 @given(data=st.data())
 def test_a_refund_is_split_to_the_last_unit_and_within_what_each_has_left(data: st.DataObject) -> None:
-    owners = [UUID(int=number) for number in range(1, 5)]
+    owners: list[Owner] = [UUID(int=number) for number in range(1, 5)]
     left = {owner: data.draw(st.integers(0, 1000)) for owner in owners}
     total = sum(left.values())
     if total == 0:

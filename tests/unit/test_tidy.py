@@ -41,7 +41,7 @@ WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|MERGE INTO)\s
 OWNERS = {
     "audit": {"audit_event"},
     "bookings": {"booking", "booking_reference", "booking_seat"},
-    "fees": {"booking_fee"},
+    "fees": {"booking_fee", "fee_rule"},
     "idempotency": {"idempotency_key"},
     "ledger": {"transfer"},
     "messages": {"message"},

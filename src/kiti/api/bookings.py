@@ -18,6 +18,7 @@ from kiti.flows import holds, show
 from kiti.flows.availability import SeatMap
 from kiti.flows.house import House
 from kiti.flows.plan import Item, Passenger, Plan, Reservation
+from kiti.flows.prices import Price
 from kiti.flows.travellers import Named, name_travellers
 from kiti.flows.waiting import reserve_admitted
 from kiti.network.model import TripDetail
@@ -237,6 +238,19 @@ def money(amount: Money) -> wire.MoneyShape:
     return wire.MoneyShape(amount=amount.amount, currency=amount.currency)
 
 
+def fees(price: Price) -> list[wire.FeeShape]:
+    """What a price has beside the fares, as the API writes it."""
+    return [
+        wire.FeeShape(
+            kind=charge.kind.upper(),  # type: ignore[arg-type] # the kinds that travellers see, in capitals
+            amount=charge.amount,
+            included=charge.is_included,
+            rate_basis_points=charge.basis_points if charge.kind == "tax" else None,
+        )
+        for charge in price.charges
+    ]
+
+
 def shape_of(view: show.BookingView) -> wire.BookingShape:
     """A booking as the API writes it."""
     booking = view.booking
@@ -263,6 +277,8 @@ def shape_of(view: show.BookingView) -> wire.BookingShape:
         ],
         contact=wire.ContactBody(name=booking.contact_name, email=booking.contact_email, phone=booking.contact_phone),
         amount=booking.amount,
+        fees=fees(view.price),
+        total=view.price.total.amount,
         currency=booking.currency,
         created_at=booking.created_at,
         expires_at=booking.hold_expires_at if unpaid else None,

@@ -25,7 +25,10 @@ class CancelBody(wire.Shape, frozen=True):
 
 
 class CancelledSeat(wire.Shape, frozen=True):
-    """`percent` of the price goes back, less the operator's `fee`: that is `refund`."""
+    """`percent` of the price goes back, less the operator's `fee`: that is `refund`.
+
+    The price is the fare and a tax on top of it. Of a trip that its operator has cancelled the fees go back as well.
+    """
 
     trip_id: UUID
     seat_number: str
@@ -87,7 +90,7 @@ async def _shape(house: House, cancelled: Cancelled) -> CancelShape:
                 trip_id=seat.line.trip_id,
                 seat_number=seat.line.seat,
                 departure_at=view.trips[seat.line.trip_id].stops[seat.line.from_seq].departs_at,
-                price=money(seat.line.fare),
+                price=money(seat.price),
                 percent=seat.percent,
                 fee=money(seat.fee),
                 refund=money(seat.amount),

@@ -46,6 +46,7 @@ class Payments(Controller):
                 method=data.payment_method,
                 gateway=data.gateway,
                 amount=data.amount,
+                total=data.total,
                 currency=data.currency,
                 return_url=_return_url(data.return_url),
                 contact=Contact(name=contact.name, email=contact.email, phone=phone),

@@ -1,5 +1,6 @@
 """Search trips and stops."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
@@ -8,10 +9,12 @@ import msgspec
 from litestar import Controller, get
 from litestar.params import QueryParameter
 
-from kiti.api.bookings import money
-from kiti.api.wire import MoneyShape, Shape
+from kiti.api.bookings import fees, money
+from kiti.api.wire import FeeShape, MoneyShape, Shape
 from kiti.core.errors import InvalidInput
+from kiti.fees.model import FeeRule
 from kiti.flows.house import House
+from kiti.flows.prices import asking_price
 from kiti.network import reads as network
 from kiti.network.model import Stop, TripDetail, TripFound, TripPage
 
@@ -32,7 +35,10 @@ class CallShape(Shape, frozen=True):
 
 
 class TripFoundShape(Shape, frozen=True):
-    """A trip on the asked segment; `timezone` is that of the boarding stop."""
+    """A trip on the asked segment; `timezone` is that of the boarding stop.
+
+    `price` is the fare of a seat in the cheapest class, `total` what who buys it pays: the fare and the fees on top.
+    """
 
     trip_id: UUID
     operator: OperatorShape
@@ -42,6 +48,8 @@ class TripFoundShape(Shape, frozen=True):
     arrival_at: datetime
     timezone: str
     price: MoneyShape
+    fees: list[FeeShape]
+    total: MoneyShape
     seats_available: int
     vehicle: str
 
@@ -84,12 +92,14 @@ class TripStopShape(Shape, frozen=True):
 
 
 class FareShape(Shape, frozen=True):
-    """What a class costs on a segment."""
+    """What a class costs on a segment; `total` is what who buys one seat pays, with the fees on top."""
 
     from_: str = msgspec.field(name="from")
     to: str
     seat_class: str = msgspec.field(name="class")
     price: MoneyShape
+    fees: list[FeeShape]
+    total: MoneyShape
 
 
 class LayoutSeatShape(Shape, frozen=True):
@@ -163,12 +173,13 @@ class Trips(Controller):
             page = await network.search(
                 reader, boards=boards, alights=alights, day=_date(day), cursor=cursor, limit=limit
             )
-        return TripsShape(trips=[_found(trip, page) for trip in page.trips], next_cursor=page.next_cursor)
+        rules = await house.catalogue.fee_rules()
+        return TripsShape(trips=[_found(trip, page, rules) for trip in page.trips], next_cursor=page.next_cursor)
 
     @get("/trips/{trip_id:uuid}", summary="A trip")
     async def trip(self, house: House, trip_id: UUID) -> TripShape:
         """With its stops, its fares and its layout."""
-        return _trip(await house.catalogue.trip(trip_id))
+        return _trip(await house.catalogue.trip(trip_id), await house.catalogue.fee_rules())
 
     @get("/stops", summary="Stops that begin like this")
     async def stops(
@@ -190,7 +201,8 @@ def _date(typed: str) -> date:
         raise InvalidInput("date", f"{typed!r} is no date. Write it as 2026-12-24.") from None
 
 
-def _found(trip: TripFound, page: TripPage) -> TripFoundShape:
+def _found(trip: TripFound, page: TripPage, rules: Sequence[FeeRule]) -> TripFoundShape:
+    asked = asking_price(rules, trip.operator_id, [trip.price])
     return TripFoundShape(
         trip_id=trip.trip_id,
         operator=OperatorShape(id=trip.operator_id, name=trip.operator_name),
@@ -200,6 +212,8 @@ def _found(trip: TripFound, page: TripPage) -> TripFoundShape:
         arrival_at=trip.arrives_at,
         timezone=page.boards.timezone,
         price=money(trip.price),
+        fees=fees(asked),
+        total=money(asked.total),
         seats_available=trip.seats_available,
         vehicle=trip.vehicle_name,
     )
@@ -217,9 +231,10 @@ def _stop(stop: Stop) -> StopShape:
     )
 
 
-def _trip(detail: TripDetail) -> TripShape:
+def _trip(detail: TripDetail, rules: Sequence[FeeRule]) -> TripShape:
     head = detail.trip
     codes = [stop.code for stop in detail.stops]
+    asked = [asking_price(rules, head.operator_id, [fare.price]) for fare in detail.fares]
     return TripShape(
         trip_id=head.id,
         operator=OperatorShape(id=head.operator_id, name=head.operator_name),
@@ -243,9 +258,14 @@ def _trip(detail: TripDetail) -> TripShape:
         ],
         fares=[
             FareShape(
-                from_=codes[fare.from_seq], to=codes[fare.to_seq], seat_class=fare.seat_class, price=money(fare.price)
+                from_=codes[fare.from_seq],
+                to=codes[fare.to_seq],
+                seat_class=fare.seat_class,
+                price=money(fare.price),
+                fees=fees(price),
+                total=money(price.total),
             )
-            for fare in detail.fares
+            for fare, price in zip(detail.fares, asked, strict=True)
         ],
         layout=_layout(detail),
     )

@@ -26,6 +26,18 @@ class MoneyShape(Shape, frozen=True):
     currency: str
 
 
+class FeeShape(Shape, frozen=True):
+    """What is asked beside the fares, in minor units; a tax with its rate in basis points.
+
+    What is `included` is within the fares, everything else on top of them.
+    """
+
+    kind: Literal["TAX", "PLATFORM_FEE", "GATEWAY_FEE"]
+    amount: int
+    included: bool
+    rate_basis_points: int | None
+
+
 class ContactBody(Shape, frozen=True):
     """Whom to reach."""
 
@@ -139,7 +151,10 @@ PaymentStatus = Literal["PENDING", "COMPLETED", "FAILED", "EXPIRED", "REFUNDED",
 
 
 class BookingShape(Shape, frozen=True):
-    """A booking as its owner sees it."""
+    """A booking as its owner sees it. `amount` is what the seats cost, `total` that and the `fees` on top.
+
+    Before an attempt to pay is open, that is by the dearest way to pay.
+    """
 
     booking_id: UUID
     reference: str
@@ -150,6 +165,8 @@ class BookingShape(Shape, frozen=True):
     passengers: list[PassengerShape]
     contact: ContactBody
     amount: int
+    fees: list[FeeShape]
+    total: int
     currency: str
     created_at: datetime
     expires_at: datetime | None
@@ -179,10 +196,11 @@ class PassengerNameBody(Shape, frozen=True):
 
 
 class InitiateBody(Shape, frozen=True):
-    """How to pay. `amount` and `currency` only assert what is due."""
+    """How to pay. `amount` (the seats), `total` (with the fee) and `currency` only assert what is due."""
 
     booking_id: UUID
     amount: int | None = None
+    total: int | None = None
     currency: ShortText | None = None
     payment_method: Method = "CARD"
     gateway: ShortText | None = None

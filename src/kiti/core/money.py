@@ -1,11 +1,15 @@
 """Money: integer minor units of an ISO 4217 currency, never a float, also while formatting."""
 
+from collections.abc import Hashable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TypeVar
 
 import msgspec
 from babel.numbers import format_currency
 
 from kiti.core.errors import KitiError
+
+Whose = TypeVar("Whose", bound=Hashable)
 
 # ISO 4217, amendment 177: digits after the decimal point of the minor unit.
 EXPONENTS = {
@@ -60,3 +64,22 @@ def exponent(currency: str) -> int:
 def round_to_minor(exact: Decimal) -> int:
     """A possibly fractional number of minor units, rounded half to even."""
     return int(exact.quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+
+
+def half_even(dividend: int, divisor: int) -> int:
+    """A quotient of integers, rounded half to even; `divisor` is above zero. Integers only, however large."""
+    assert divisor > 0, "nothing to divide by"
+    whole, rest = divmod(dividend, divisor)
+    return whole + (2 * rest > divisor or (2 * rest == divisor and whole % 2 == 1))
+
+
+def share_out(total: int, *, weights: Mapping[Whose, int]) -> dict[Whose, int]:
+    """Split `total` by `weights` so that the parts add up to it (largest remainder, ties by order)."""
+    whole = sum(weights.values())
+    assert whole > 0, "nothing to weigh by"
+    parts = {owner: total * weight // whole for owner, weight in weights.items()}
+    rest = total - sum(parts.values())
+    by_remainder = sorted(weights, key=lambda owner: -(total * weights[owner] % whole))
+    for owner in by_remainder[:rest]:
+        parts[owner] += 1
+    return parts

@@ -18,12 +18,16 @@ from kiti.bookings.actions import WrongState
 from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.fees import reads as fee_reads
+from kiti.fees.model import on_top
 from kiti.flows import holds
 from kiti.flows.changes import reason_of
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
+from kiti.flows.prices import on_top_of
 from kiti.flows.refunds import request_refund
+from kiti.ledger.model import PLATFORM, Owner
 from kiti.network import actions as network
 from kiti.network.actions import TripNotScheduled
 from kiti.payments import actions as payments
@@ -133,7 +137,7 @@ async def _refund(tx: Transaction, house: House, booking_id: UUID, trip: UUID, r
     is_over = {line.trip_id for line in lines} <= over | {trip}
     await seats.release(tx, wants=wants_of(mine))
     await tickets.void(tx, booking=booking_id, trip=trip, reason=reason)
-    refund = await _request(tx, house, booking, mine, reason, is_over=is_over)
+    refund = await _request(tx, house, booking, lines, trip, reason, is_over=is_over)
     await payments.note_trip_refund(tx, booking=booking_id, trip=trip, refund=refund)
     if is_over and booking.state == "confirmed":
         await bookings.move(tx, booking=booking, to="cancelled")
@@ -145,19 +149,25 @@ async def _refund(tx: Transaction, house: House, booking_id: UUID, trip: UUID, r
 
 
 async def _request(
-    tx: Transaction, house: House, booking: Booking, lines: list[BookedSeat], reason: str, *, is_over: bool
+    tx: Transaction, house: House, booking: Booking, lines: list[BookedSeat], trip: UUID, reason: str, *, is_over: bool
 ) -> UUID | None:
-    """Ask for the fares of these lines, and for what was paid beyond the price if nothing of the booking is left.
+    """Ask for the fares of the trip with what came on top, and for what was paid beyond if nothing is left of `lines`.
 
     Or for what is left of the payment, if staff have given back some before.
     """
+    mine = [line for line in lines if line.trip_id == trip]
+    parts = await fee_reads.of_bookings(tx, bookings=[booking.id])
+    beside = on_top_of(mine, lines=lines, parts=parts)
     charges = await payment_reads.charges_of(tx, booking=booking.id)
     charge = next(one for one in charges if one.purpose == "fulfils")
-    excess = max(0, charge.amount - booking.amount) if is_over else 0
-    amount = min(sum(line.fare for line in lines) + excess, charge.amount - charge.refund_reserved)
+    excess = max(0, charge.amount - booking.amount - on_top(parts)) if is_over else 0
+    price = sum(line.fare for line in mine) + sum(tax + charged for tax, charged in beside)
+    amount = min(price + excess, charge.amount - charge.refund_reserved)
     if amount <= 0:
         return None
-    # A trip belongs to one operator.
+    # A trip belongs to one operator; what the platform asked for it goes back as well.
+    charged = min(amount, sum(charged for _, charged in beside))
+    preferred: dict[Owner, int] = {mine[0].operator_id: amount - charged, PLATFORM: charged}
     return await request_refund(
         tx,
         house,
@@ -165,6 +175,6 @@ async def _request(
         gateway=charge.gateway,
         transaction_id=charge.transaction_id,
         amount=Money(amount, booking.currency),
-        preferred={lines[0].operator_id: amount},
+        preferred=preferred,
         reason=reason,
     )

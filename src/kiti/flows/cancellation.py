@@ -19,11 +19,15 @@ from kiti.bookings.actions import WrongState
 from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.money import Money, round_to_minor
 from kiti.db import Reader, Transaction
+from kiti.fees import reads as fee_reads
+from kiti.fees.model import on_top
 from kiti.flows import holds
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
+from kiti.flows.prices import on_top_of
 from kiti.flows.refunds import by_fares, request_refund
+from kiti.ledger.model import PLATFORM, Owner
 from kiti.network import reads as network
 from kiti.network.model import RefundPolicy
 from kiti.payments import reads as payment_reads
@@ -37,12 +41,18 @@ CANCELLED = "The booking was cancelled."
 
 
 class SeatQuote(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes back for one seat: `percent` of the fare, less the fee. Minor units of the booking's currency."""
+    """What goes back for one seat: `percent` of its price, less the fee. Minor units of the booking's currency.
+
+    The price is the fare and the tax on top of it. What the platform asked goes back only for a trip that its operator
+    has cancelled: `charged` is then the seat's part of that, and within the amount.
+    """
 
     line: BookedSeat
+    price: int
     percent: int
     fee: int
     amount: int
+    charged: int = 0
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,32 +153,44 @@ async def _judge(reader: Reader, booking: Booking) -> _Case:
         raise WrongState("The journey has begun, so it cannot be cancelled any more.")
     operators = list({line.operator_id for line in lines})
     policies = await network.refund_policies(reader, operators=operators)
-    quotes = tuple(_seat(booking, line, boarding, policies[line.operator_id]) for line in lines)
+    parts = await fee_reads.of_bookings(reader, bookings=[booking.id])
+    more = on_top_of(lines, lines=all_lines, parts=parts)
+    quotes = tuple(
+        _seat(booking, line, boarding, policies[line.operator_id], on_top=beside)
+        for line, beside in zip(lines, more, strict=True)
+    )
     left = charge.amount - charge.refund_reserved
-    excess = max(0, charge.amount - booking.amount)
+    excess = max(0, charge.amount - booking.amount - on_top(parts))
     quote = Quote(booking=booking, seats=quotes, excess=min(excess, left), left=left)
     return _Case(quote=quote, lines=lines, charge=charge)
 
 
 def _seat(
-    booking: Booking, line: BookedSeat, boarding: Mapping[tuple[UUID, int], datetime], policy: RefundPolicy
+    booking: Booking,
+    line: BookedSeat,
+    boarding: Mapping[tuple[UUID, int], datetime],
+    policy: RefundPolicy,
+    *,
+    on_top: tuple[int, int],
 ) -> SeatQuote:
     """A trip that the operator has cancelled gives back all; one that has left, nothing."""
+    tax, charged = on_top
+    price = line.fare + tax
     boards = boarding.get((line.trip_id, line.from_seq))
     if boards is None:
-        return SeatQuote(line=line, percent=100, fee=0, amount=line.fare)
+        return SeatQuote(line=line, price=price, percent=100, fee=0, amount=price + charged, charged=charged)
     left = boards - booking.now
     percent = policy.percent(seat_class=line.seat_class, left=left) if left > timedelta() else 0
-    part = round_to_minor(Decimal(line.fare) * percent / 100)
+    part = round_to_minor(Decimal(price) * percent / 100)
     fee = min(part, policy.fees.get(booking.currency, 0))
-    return SeatQuote(line=line, percent=percent, fee=fee, amount=part - fee)
+    return SeatQuote(line=line, price=price, percent=percent, fee=fee, amount=part - fee)
 
 
-def _shares(quote: Quote, lines: Sequence[BookedSeat]) -> dict[UUID, int]:
-    """What each operator gives back; an excess was shared out by the fares, and comes back the same way."""
-    shares: dict[UUID, int] = {}
+def _shares(quote: Quote, lines: Sequence[BookedSeat]) -> dict[Owner, int]:
+    """What each operator and the platform give back; an excess was shared out by the fares, and comes back that way."""
+    shares: dict[Owner, int] = {PLATFORM: sum(seat.charged for seat in quote.seats)}
     for seat in quote.seats:
-        shares[seat.line.operator_id] = shares.get(seat.line.operator_id, 0) + seat.amount
+        shares[seat.line.operator_id] = shares.get(seat.line.operator_id, 0) + seat.amount - seat.charged
     for operator, amount in by_fares(quote.excess, lines).items():
         shares[operator] += amount
     return shares

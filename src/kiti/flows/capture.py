@@ -14,6 +14,8 @@ from kiti.bookings import actions as bookings
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import BookedSeat, Booking
 from kiti.db import Database, Transaction
+from kiti.fees import reads as fee_reads
+from kiti.fees.model import Part
 from kiti.flows.grouping import LANES, MAX_QUEUE, GroupCommit, Verdict
 from kiti.flows.holds import call_off, is_in_time, wants_of
 from kiti.flows.letters import occasions
@@ -42,6 +44,7 @@ class _Case(msgspec.Struct, frozen=True):
     attempts: list[Payment]
     booking: Booking
     lines: list[BookedSeat]
+    parts: list[Part]
 
 
 def group_captures(
@@ -84,12 +87,20 @@ async def _plain_cases(tx: Transaction, captures: Sequence[Capture]) -> list[_Ca
     locked = await bookings.lock_many(tx, bookings=ids)
     attempts = await payment_reads.of_bookings(tx, bookings=ids)
     charged = await payment_reads.charged(tx, bookings=ids)
+    told = await fee_reads.of_payments(tx, bookings=ids, payments=[capture.payment for capture in captures])
     lines: dict[UUID, list[BookedSeat]] = {}
     for line in await booking_reads.seats_of(tx, bookings=ids):
         lines.setdefault(line.booking_id, []).append(line)
-    standing, theirs, known = await locked(), await attempts(), await charged()
+    standing, theirs, known, parts = await locked(), await attempts(), await charged(), await told()
     cases = [
-        _Case(capture, payment, theirs[capture.booking], standing[capture.booking], lines[capture.booking])
+        _Case(
+            capture,
+            payment,
+            theirs[capture.booking],
+            standing[capture.booking],
+            lines[capture.booking],
+            parts[payment.id],
+        )
         for capture in captures
         for payment in theirs[capture.booking]
         if payment.id == capture.payment and capture.booking not in known
@@ -114,7 +125,8 @@ async def _fulfil(
     await payments.record_charges(
         tx, charges=[charge_of(case.payment, case.capture.truth, "fulfils") for case in cases]
     )
-    await ledger.post_many(tx, postings=[posting_of(case.payment, case.capture.truth, case.lines) for case in cases])
+    postings = [posting_of(case.payment, case.capture.truth, case.lines, case.parts) for case in cases]
+    await ledger.post_many(tx, postings=postings)
     paid = await payments.move_many(
         tx,
         payments=[case.payment for case in cases],

@@ -14,12 +14,16 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from kiti.db import Database, Reader
+from kiti.fees import reads as fees
+from kiti.fees.model import FeeRule
 from kiti.network import reads as network
 from kiti.network.model import Fare, Layout, TripDetail
 
 # Together they say for how long a changed fare may still be asked: twenty seconds.
 KEEP_TRIPS_SECONDS = 15.0
 KEEP_FARES_SECONDS = 5.0
+# Less than the time after which a changed rule counts at the earliest: flows.prices.LEAD_SECONDS.
+KEEP_RULES_SECONDS = 15.0
 KEEP_TRIPS = 4096
 KEEP_ROUTES = 1024
 KEEP_LAYOUTS = 256
@@ -36,6 +40,7 @@ class Catalogue:
         self._trips: _Kept[TripDetail] = _Kept(KEEP_TRIPS, seconds=KEEP_TRIPS_SECONDS)
         self._fares: _Kept[tuple[Fare, ...]] = _Kept(KEEP_ROUTES, seconds=KEEP_FARES_SECONDS)
         self._layouts: _Kept[Layout] = _Kept(KEEP_LAYOUTS, seconds=float("inf"))  # a layout never changes
+        self._rules: tuple[float, asyncio.Task[tuple[FeeRule, ...]]] | None = None
         self._asked: dict[UUID, asyncio.Future[TripDetail]] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -52,9 +57,20 @@ class Catalogue:
         # Others may wait for the same answer: who goes away must not take it from them.
         return await asyncio.shield(answer)
 
+    async def fee_rules(self) -> tuple[FeeRule, ...]:
+        """What is asked beside the fares. Who asks while the rules are being read waits for the same answer."""
+        now = time.monotonic()
+        if self._rules is None or now - self._rules[0] >= KEEP_RULES_SECONDS or _has_failed(self._rules[1]):
+            self._rules = (now, asyncio.create_task(self._read_rules()))
+        return await asyncio.shield(self._rules[1])
+
     def forget(self, trip: UUID) -> None:
         """It has changed: whoever asks next reads it anew."""
         self._trips.drop(trip)
+
+    async def _read_rules(self) -> tuple[FeeRule, ...]:
+        async with self._db.reader() as reader:
+            return await fees.rules(reader)
 
     async def _read_asked(self) -> None:
         """Read batch after batch until nobody waits."""
@@ -102,6 +118,10 @@ class Catalogue:
         if kept is not None:
             return kept
         return self._fares.put(route, await network.fares_of_route(reader, route=route))
+
+
+def _has_failed(reading: asyncio.Task[tuple[FeeRule, ...]]) -> bool:
+    return reading.done() and (reading.cancelled() or reading.exception() is not None)
 
 
 class _Kept(Generic[T]):

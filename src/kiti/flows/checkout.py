@@ -20,9 +20,13 @@ from kiti.bookings.model import Booking, Contact
 from kiti.core.errors import InvalidInput, KitiError
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.fees import actions as fees
+from kiti.fees import reads as fee_reads
+from kiti.fees.model import on_top
 from kiti.flows.holds import HoldLapsed, can_board, hold_until
 from kiti.flows.house import House
 from kiti.flows.plan import TripNotOnSale
+from kiti.flows.prices import quote
 from kiti.flows.settle import fail_attempt, settle_payment
 from kiti.gateways.gateway import CheckoutOpened, CheckoutRequest, Gateway, Method, Rejected, Unknown
 from kiti.payments import actions as payments
@@ -47,12 +51,16 @@ class GatewayUnclear(KitiError):
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """How a traveller wants to pay. `amount` and `currency` only assert what is due."""
+    """How a traveller wants to pay. `amount`, `total` and `currency` only assert what is due.
+
+    `amount` is what the seats cost, `total` that and the fee on top.
+    """
 
     booking: UUID
     method: Method = "CARD"
     gateway: str | None = None
     amount: int | None = None
+    total: int | None = None
     currency: str | None = None
     return_url: str = ""
     contact: Contact = Contact()
@@ -69,7 +77,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 async def initiate(house: House, intent: Intent) -> Opened:
     """Open an attempt to pay, or give the open one.
 
-    Raises HoldLapsed, WrongState, InvalidInput (asserted amount is not what is due), PaymentRefused,
+    Raises HoldLapsed, WrongState, InvalidInput (asserted amount or total is not what is due), PaymentRefused,
     GatewayUnclear, NotFound, SeatsTaken (the hold had lapsed and a seat is gone).
     """
     gateway = _choose(house, intent)
@@ -77,7 +85,7 @@ async def initiate(house: House, intent: Intent) -> Opened:
         _check_holding(await booking_reads.by_id(reader, booking=intent.booking))
     standing = await _standing_attempt(house, intent.booking)
     if standing is not None:
-        _check_due(standing.total, intent)
+        _check_due(Money(standing.amount, standing.currency), standing.fee, intent)
         return Opened(payment=standing, is_new=False)
     payment, booking = await house.db.run(lambda tx: _open(tx, intent, gateway))
     if booking is None:
@@ -116,11 +124,12 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
     newest = await payment_reads.newest_of_booking(tx, booking=booking.id)
     if newest is not None and newest.is_open:
         return newest, None
-    due = Money(booking.amount, booking.currency)
-    _check_due(due, intent)
+    lines = await booking_reads.seats_of(tx, bookings=[booking.id])
+    parts = quote(await fee_reads.rules(tx), booking, lines, method=intent.method)
+    due, fee = Money(booking.amount, booking.currency), on_top(parts)
+    _check_due(due, fee, intent)
     if booking.currency not in gateway.capabilities.currencies:
         raise InvalidInput("gateway", f"{gateway.name} does not take {booking.currency}.")
-    lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     if not await can_board(tx, booking=booking, lines=lines):
         raise TripNotOnSale("This trip has left or was cancelled. Search for another one.")
     if intent.contact != Contact():
@@ -138,12 +147,13 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
         gateway=gateway.name,
         method=intent.method,
         amount=due.amount,
-        fee=0,
+        fee=fee,
         currency=due.currency,
         return_url=intent.return_url,
         expires_at=max(until, booking.hold_expires_at),
         poll_seconds=FIRST_POLL_SECONDS,
     )
+    await fees.put(tx, payment=payment, parts=parts)
     await audit.record(
         tx,
         events=[
@@ -225,9 +235,12 @@ def _choose(house: House, intent: Intent) -> Gateway:
     return gateway
 
 
-def _check_due(due: Money, intent: Intent) -> None:
+def _check_due(due: Money, fee: int, intent: Intent) -> None:
     if intent.amount is not None and intent.amount != due.amount:
         raise InvalidInput("amount", f"What is due is {due.amount} {due.currency} (minor units), not {intent.amount}.")
+    if intent.total is not None and intent.total != due.amount + fee:
+        costs = f"{due.amount + fee} {due.currency} (minor units)"
+        raise InvalidInput("total", f"With the fee of {fee} it is {costs}, not {intent.total}.")
     if intent.currency is not None and intent.currency.upper() != due.currency:
         raise InvalidInput("currency", f"This booking is paid in {due.currency}, not {intent.currency}.")
 

@@ -3,11 +3,13 @@
 Coordinates are those of the towns; times and fares are plausible, not anybody's timetable.
 """
 
-from datetime import date, time
+from datetime import UTC, date, datetime, time
+from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
 
+from kiti.fees.model import FeeRule
 from kiti.network.model import (
     Fare,
     Layout,
@@ -132,6 +134,14 @@ OPERATORS = (
     ("mbuyu", "Mbuyu Lines", "TZ", TZ, "+255 22 000 0333"),
 )
 
+# What travellers see is the same everywhere but with one operator, whose tickets carry a service fee on top: of 2.5 %,
+# by currency never below nor above these, in minor units.
+COMMISSION_BASIS_POINTS = {"korongo": 800, "nyika": 700, "mbuyu": 900}
+TAX_BASIS_POINTS = {"UG": 1_800, "KE": 1_600, "TZ": 1_800}
+SERVICE_FEE_OPERATOR = "mbuyu"
+SERVICE_FEE_BASIS_POINTS = 250
+SERVICE_FEE_LIMITS = {"TZS": (1_000_00, 5_000_00), "KES": (50_00, 250_00)}
+
 STOPS = (
     DemoStop("KLA", "Kampala Coach Park", "Kampala", "UG", UG, 0.3136, 32.5811),
     DemoStop("EBB", "Entebbe Nakiwogo Landing", "Entebbe", "UG", UG, 0.0717, 32.4520),
@@ -223,6 +233,26 @@ def operators() -> list[Operator]:
         Operator(id=_id("operator", code), code=code, name=name, country=country, timezone=zone, support_phone=phone)
         for code, name, country, zone, phone in OPERATORS
     ]
+
+
+def fee_rules() -> list[FeeRule]:
+    """A commission and a tax within the fare of every operator, and one operator's service fee."""
+    found = []
+    begin = datetime(_VALID_FROM.year, 1, 1, tzinfo=UTC)
+    for code, _, country, _, _ in OPERATORS:
+        lines = [line for line in LINES if line.operator == code]
+        for currency in sorted({currency for line in lines for _, currency in (line.there, line.back)}):
+            mine: dict[str, Any] = {"currency": currency, "operator_id": _id("operator", code), "valid_from": begin}
+            asked: list[dict[str, Any]] = [
+                {"kind": "commission", "borne_by": "operator", "basis_points": COMMISSION_BASIS_POINTS[code]},
+                {"kind": "tax", "borne_by": "operator", "basis_points": TAX_BASIS_POINTS[country]},
+            ]
+            if code == SERVICE_FEE_OPERATOR:
+                minimum, maximum = SERVICE_FEE_LIMITS[currency]
+                limits = {"basis_points": SERVICE_FEE_BASIS_POINTS, "minimum": minimum, "maximum": maximum}
+                asked.append({"kind": "platform_fee", "borne_by": "traveller", **limits})
+            found += [FeeRule(id=_id("fee", code, currency, rule["kind"]), **mine, **rule) for rule in asked]
+    return found
 
 
 def stops() -> list[Stop]:

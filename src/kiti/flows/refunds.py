@@ -4,21 +4,21 @@ A gateway without idempotent refunds (Flutterwave v3) would refund twice if aske
 was lost is looked for among the gateway's refunds before anybody asks again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import BookedSeat
-from kiti.core.money import Money
+from kiti.core.money import Money, share_out
 from kiti.db import Transaction
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.gateways.gateway import Gateway, GatewayRefund, Missing, RefundRequest, Rejected, Unknown
 from kiti.ledger import actions as ledger
 from kiti.ledger import reads as ledger_reads
-from kiti.ledger.model import refund_done, refund_requested, share_out, split_refund
+from kiti.ledger.model import Owner, Shares, refund_done, refund_requested, split_refund
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Refund
@@ -39,14 +39,14 @@ async def request_refund(
     gateway: str,
     transaction_id: str,
     amount: Money,
-    preferred: Mapping[UUID, int],
+    preferred: Shares,
     reason: str,
     id_: UUID | None = None,
 ) -> UUID:
     """Write a refund down, post it, defer the job that carries it out: all if `tx` commits, or nothing.
 
-    `preferred` says which operator should give back how much; nobody gives back more than is owed in their name. The
-    booking is locked. `id_` makes asking for the same refund twice one that is refused. Raises
+    `preferred` says which operator, or the platform, should give back how much; nobody gives back more than is owed in
+    their name. The booking is locked. `id_` makes asking for the same refund twice one that is refused. Raises
     payments.RefundExceedsCharge.
     """
     refund = await payments.request_refund(
@@ -82,9 +82,9 @@ async def request_refund(
     return refund
 
 
-def by_fares(total: int, lines: Sequence[BookedSeat]) -> dict[UUID, int]:
+def by_fares(total: int, lines: Sequence[BookedSeat]) -> dict[Owner, int]:
     """The operators' parts of an amount, by the fares of their seats; they add up to it."""
-    weights: dict[UUID, int] = {}
+    weights: dict[Owner, int] = {}
     for line in lines:
         weights[line.operator_id] = weights.get(line.operator_id, 0) + line.fare
     return share_out(total, weights=weights)

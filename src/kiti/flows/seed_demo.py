@@ -6,6 +6,8 @@ import msgspec
 
 from kiti.core.ids import new_id
 from kiti.db import Database, Transaction
+from kiti.fees import actions as fees
+from kiti.fees import reads as fee_reads
 from kiti.flows import demo_network
 from kiti.flows.demo_network import DemoRoute
 from kiti.flows.passwords import hash_password
@@ -51,6 +53,7 @@ async def seed_demo(db: Database, *, today: date | None = None, days: int = 30) 
             await network.add_stop(tx, stop=stop)
         for layout in layouts:
             await network.add_layout(tx, layout=layout)
+        await _seed_fees(tx)
         made = sum([await _seed_route(tx, route, start=start, days=days) for route in routes])
     return Seeded(
         operators=len(operators),
@@ -81,6 +84,14 @@ async def seed_staff(db: Database) -> int:
         return made
 
     return await db.run(work)
+
+
+async def _seed_fees(tx: Transaction) -> None:
+    """What nobody has said otherwise: a rule that was set or ended by hand stays so."""
+    known = {(rule.operator_id, rule.kind, rule.currency) for rule in [one.rule for one in await fee_reads.listed(tx)]}
+    for rule in demo_network.fee_rules():
+        if (rule.operator_id, rule.kind, rule.currency) not in known:
+            await fees.set_rule(tx, rule=rule)
 
 
 async def _seed_route(tx: Transaction, demo: DemoRoute, *, start: date, days: int) -> int:

@@ -20,11 +20,14 @@ from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.errors import KitiError
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.fees import reads as fee_reads
+from kiti.fees.model import Part
 from kiti.flows.holds import can_board, hold_until, wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
+from kiti.flows.prices import shares_of
 from kiti.flows.queued import Capture
-from kiti.flows.refunds import by_fares, request_refund
+from kiti.flows.refunds import request_refund
 from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Truth, Unknown, UnreadableAmount
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import Posting, capture
@@ -134,9 +137,9 @@ def charge_of(payment: Payment, truth: Captured, purpose: Purpose) -> NewCharge:
     )
 
 
-def posting_of(payment: Payment, truth: Captured, lines: list[BookedSeat]) -> Posting:
-    """The same in the ledger, shared out among the operators."""
-    shares = by_fares(truth.amount.amount, lines)
+def posting_of(payment: Payment, truth: Captured, lines: list[BookedSeat], parts: list[Part]) -> Posting:
+    """The same in the ledger, shared out among the operators and the platform; `parts` are those of the payment."""
+    shares = shares_of(truth.amount.amount, lines, parts)
     return Posting(
         booking=payment.booking_id,
         event=f"capture:{payment.gateway}:{truth.transaction_id}",
@@ -225,9 +228,10 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
     assert truth.reference == str(payment.id), "whoever asked has compared the references"
     objection = objection_to(truth.amount, payment.total)
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
+    parts = (await (await fee_reads.of_payments(tx, bookings=[booking.id], payments=[payment.id]))())[payment.id]
     purpose = await _purpose(tx, booking, lines, objection=objection)
     await payments.record_charges(tx, charges=[charge_of(payment, truth, purpose)])
-    await ledger.post_many(tx, postings=[posting_of(payment, truth, lines)])
+    await ledger.post_many(tx, postings=[posting_of(payment, truth, lines, parts)])
     # A payment that is done cannot go to review any more; what comes on top of it goes back.
     is_for_a_person = objection is not None and purpose != "surplus" and payment.state != "captured"
     if is_for_a_person and payment.state != "review":
@@ -242,7 +246,7 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
         receipts = [(booking, truth.amount)]
         await occasions.paid(tx, receipts=receipts, channels=house.settings.message_channels)
     if not is_for_a_person:
-        await _give_back(tx, house, payment, lines)
+        await _give_back(tx, house, payment, lines, parts)
     await audit.record(tx, events=[capture_event(payment, truth, purpose, objection)])
     return await payment_reads.by_id(tx, payment=payment.id)
 
@@ -255,7 +259,9 @@ async def _drop_other_attempt(tx: Transaction, paid: Payment) -> None:
         await payments.poll_later(tx, payment=other, seconds=0)
 
 
-async def _give_back(tx: Transaction, house: House, payment: Payment, lines: list[BookedSeat]) -> None:
+async def _give_back(
+    tx: Transaction, house: House, payment: Payment, lines: list[BookedSeat], parts: list[Part]
+) -> None:
     """Refund all of this payment that has bought nothing, as far as no refund has been asked for yet.
 
     That is what has just come in if it found no seats, and what came short before another transaction paid in full.
@@ -274,7 +280,7 @@ async def _give_back(tx: Transaction, house: House, payment: Payment, lines: lis
             gateway=charge.gateway,
             transaction_id=charge.transaction_id,
             amount=Money(left, charge.currency),
-            preferred=by_fares(left, lines),
+            preferred=shares_of(left, lines, parts),
             reason=reasons["surplus" if is_paid else charge.purpose],
         )
 

@@ -1,6 +1,6 @@
 """What pages and API show of bookings, seats and payments: reads that join slices, and change nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 from uuid import UUID
 
@@ -8,8 +8,11 @@ import msgspec
 
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import BookedSeat, Booking
+from kiti.core.money import Money
+from kiti.fees import reads as fee_reads
 from kiti.flows.availability import SeatMap
 from kiti.flows.house import House
+from kiti.flows.prices import Price, price_of, quote
 from kiti.network.model import TripDetail
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Payment, Standing
@@ -18,12 +21,16 @@ PaymentStatus = Literal["PENDING", "COMPLETED", "FAILED", "EXPIRED", "REFUNDED",
 
 
 class BookingView(msgspec.Struct, frozen=True, kw_only=True):
-    """A booking with its seats, its trips and its latest attempt to pay."""
+    """A booking with its seats, its trips, its latest attempt to pay and its price.
+
+    The price is what was written down for who is paying or has paid; before that, what the dearest way to pay costs.
+    """
 
     booking: Booking
     lines: list[BookedSeat]
     trips: Mapping[UUID, TripDetail]
     payment: "PaymentView | None"
+    price: Price
 
     def by_trip(self) -> list[tuple[TripDetail, list[BookedSeat]]]:
         """The seat lines grouped by trip, in the traveller's order."""
@@ -74,9 +81,20 @@ async def booking(house: House, booking_id: UUID) -> BookingView:
         lines = await booking_reads.seats_of(reader, bookings=[booking_id])
         attempt = await payment_reads.newest_of_booking(reader, booking=booking_id)
         standing = None if attempt is None else await payment_reads.standing(reader, payment=attempt)
+        is_told = attempt is not None and (attempt.is_open or not _may_be_paid(found))
+        told = await fee_reads.of_bookings(reader, bookings=[booking_id]) if is_told else None
+    parts = quote(await house.catalogue.fee_rules(), found, lines, method=None) if told is None else told
     trips = {line.trip_id: await house.catalogue.trip(line.trip_id) for line in lines}
     shown = None if attempt is None or standing is None else PaymentView(payment=attempt, standing=standing)
-    return BookingView(booking=found, lines=lines, trips=trips, payment=shown)
+    price = price_of(Money(found.amount, found.currency), parts)
+    return BookingView(booking=found, lines=lines, trips=trips, payment=shown, price=price)
+
+
+async def prices_by_method(house: House, view: BookingView, methods: Iterable[str]) -> dict[str, Price]:
+    """What a booking that is not paid yet costs by each way to pay."""
+    rules = await house.catalogue.fee_rules()
+    fares = view.price.fares
+    return {method: price_of(fares, quote(rules, view.booking, view.lines, method=method)) for method in methods}
 
 
 async def payment(house: House, payment_id: UUID) -> PaymentView:
@@ -84,3 +102,8 @@ async def payment(house: House, payment_id: UUID) -> PaymentView:
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment_id)
         return PaymentView(payment=found, standing=await payment_reads.standing(reader, payment=found))
+
+
+def _may_be_paid(booking: Booking) -> bool:
+    """Whether nobody has paid yet, and somebody still may: an attempt that came to nothing binds nobody."""
+    return booking.state in {"held", "awaiting_payment"}

@@ -8,8 +8,10 @@ from kiti.core.errors import InvalidInput
 from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.fees import reads as fee_reads
 from kiti.flows.changes import reason_of
 from kiti.flows.house import House
+from kiti.flows.prices import shares_of
 from kiti.flows.refunds import by_fares, request_refund
 from kiti.flows.staff import require
 from kiti.payments import reads as payment_reads
@@ -52,6 +54,7 @@ async def refund_payment(
         if charge is None:
             raise RefundExceedsCharge("Nothing was paid here.")
         wanted = charge.amount - charge.refund_reserved if amount is None else amount
+        parts = (await (await fee_reads.of_payments(tx, bookings=[found.booking_id], payments=[payment]))())[payment]
         if wanted <= 0:
             raise RefundExceedsCharge("All of this payment has gone back, or is on its way.")
         await request_refund(
@@ -61,7 +64,7 @@ async def refund_payment(
             gateway=charge.gateway,
             transaction_id=charge.transaction_id,
             amount=Money(wanted, charge.currency),
-            preferred=by_fares(wanted, lines),
+            preferred=by_fares(wanted, lines) if charge.purpose == "fulfils" else shares_of(wanted, lines, parts),
             reason=why,
             id_=id_,
         )

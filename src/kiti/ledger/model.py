@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
-from kiti.core.money import round_to_minor
+from kiti.core.money import round_to_minor, share_out
+
+# Whom money is owed to or by: an operator, by its id, or the platform itself.
+Owner = UUID | Literal["platform"]
+PLATFORM: Literal["platform"] = "platform"
+Shares = Mapping[UUID, int] | Mapping[Owner, int]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,16 +73,16 @@ def refund_clearing(gateway: str) -> str:
     return f"refund_clearing:{gateway}"
 
 
-def ticket_liability(owner: UUID | str) -> str:
-    """What we owe travellers for trips of an operator that have not departed."""
+def ticket_liability(owner: Owner) -> str:
+    """What we owe travellers for trips of an operator that have not departed; the platform, for its fees of them."""
     return f"ticket_liability:{owner}"
 
 
-def capture(gateway: str, *, shares: Mapping[UUID, int], fee_exact: Decimal) -> list[Entry]:
+def capture(gateway: str, *, shares: Shares, fee_exact: Decimal) -> list[Entry]:
     """A capture: the gateway owes us the gross, the traveller is owed the trips, the gateway keeps its fee.
 
-    `shares` are the operators' parts of the gross in minor units. A fee with a fraction of a minor unit is
-    posted rounded half to even; what the gateway really keeps stays with the charge as an exact decimal.
+    `shares` are the operators' and the platform's parts of the gross in minor units. A fee with a fraction of a minor
+    unit is posted rounded half to even; what the gateway really keeps stays with the charge as an exact decimal.
     """
     entries = [
         Entry(debit=gateway_clearing(gateway), credit=ticket_liability(owner), amount=amount)
@@ -89,7 +95,7 @@ def capture(gateway: str, *, shares: Mapping[UUID, int], fee_exact: Decimal) -> 
     return entries
 
 
-def refund_requested(gateway: str, *, shares: Mapping[UUID, int]) -> list[Entry]:
+def refund_requested(gateway: str, *, shares: Shares) -> list[Entry]:
     """What was owed as a trip is now owed as money."""
     return [
         Entry(debit=ticket_liability(owner), credit=refund_clearing(gateway), amount=amount)
@@ -103,25 +109,13 @@ def refund_done(gateway: str, *, amount: int) -> list[Entry]:
     return [Entry(debit=refund_clearing(gateway), credit=gateway_clearing(gateway), amount=amount)]
 
 
-def share_out(total: int, *, weights: Mapping[UUID, int]) -> dict[UUID, int]:
-    """Split `total` by `weights` so that the parts add up to it (largest remainder, ties by order)."""
-    whole = sum(weights.values())
-    assert whole > 0, "nothing to weigh by"
-    parts = {owner: total * weight // whole for owner, weight in weights.items()}
-    rest = total - sum(parts.values())
-    by_remainder = sorted(weights, key=lambda owner: -(total * weights[owner] % whole))
-    for owner in by_remainder[:rest]:
-        parts[owner] += 1
-    return parts
-
-
-def split_refund(amount: int, *, preferred: Mapping[UUID, int], left: Mapping[UUID, int]) -> dict[UUID, int]:
-    """What each operator gives back of `amount`: as `preferred`, but nobody more than is `left` of theirs.
+def split_refund(amount: int, *, preferred: Shares, left: Mapping[Owner, int]) -> dict[Owner, int]:
+    """What each owner gives back of `amount`: as `preferred`, but nobody more than is `left` of theirs.
 
     What does not fit goes to those who have more left, in proportion. Requires amount <= sum(left).
     """
     assert 0 < amount <= sum(left.values()), "more would go back than is owed"
-    shares = {owner: min(wanted, left.get(owner, 0)) for owner, wanted in preferred.items()}
+    shares: dict[Owner, int] = {owner: min(wanted, left.get(owner, 0)) for owner, wanted in preferred.items()}
     if sum(shares.values()) > amount:
         shares = share_out(amount, weights=shares)
     rest = amount - sum(shares.values())

@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 
 from kiti.db import Reader, load
-from kiti.ledger.model import Balance, Overdrawn, UncoveredCharge
+from kiti.ledger.model import PLATFORM, Balance, Overdrawn, Owner, UncoveredCharge
 
 sql = load("kiti.ledger")
 
@@ -25,12 +25,16 @@ class _Liability(msgspec.Struct, frozen=True):
     amount: int
 
 
-async def liabilities(reader: Reader, *, booking: UUID, currency: str) -> dict[UUID, int]:
-    """What is still owed to the travellers of a booking in a currency, by operator, in minor units."""
+async def liabilities(reader: Reader, *, booking: UUID, currency: str) -> dict[Owner, int]:
+    """What is still owed to the travellers of a booking in a currency, by operator and platform, in minor units."""
     rows = await reader.many(sql.liabilities, _Liability, booking=booking, currency=currency)
-    return {UUID(row.account.partition(":")[2]): row.amount for row in rows}
+    return {_owner(row.account.partition(":")[2]): row.amount for row in rows}
 
 
 async def overdrawn(reader: Reader) -> list[Overdrawn]:
     """Up to 100 operators whose liability below a booking is less than nothing; there should be none."""
     return await reader.many(sql.overdrawn, Overdrawn)
+
+
+def _owner(name: str) -> Owner:
+    return PLATFORM if name == PLATFORM else UUID(name)

@@ -297,7 +297,7 @@ class TripPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PopularPair(msgspec.Struct, frozen=True, kw_only=True):
-    """The ends of a busy route, and the cheapest fare on its busiest one in minor units."""
+    """The ends of a busy route, and the cheapest fare on its busiest one in minor units with who asks it."""
 
     from_code: str
     from_name: str
@@ -306,6 +306,7 @@ class PopularPair(msgspec.Struct, frozen=True, kw_only=True):
     to_name: str
     to_city: str
     departures_per_week: int
+    operator_id: UUID
     amount: int
     currency: str
 

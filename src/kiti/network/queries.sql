@@ -561,9 +561,11 @@ SELECT
     destination.name AS to_name,
     destination.city AS to_city,
     sum(priced.departures) AS departures_per_week,
+    (array_agg(route.operator_id ORDER BY priced.departures DESC, priced.route_id ASC))[1] AS operator_id,
     (array_agg(priced.amount ORDER BY priced.departures DESC, priced.route_id ASC))[1] AS amount,
     (array_agg(priced.currency ORDER BY priced.departures DESC, priced.route_id ASC))[1] AS currency
 FROM priced
+INNER JOIN route ON priced.route_id = route.id
 INNER JOIN route_stop AS boards ON priced.route_id = boards.route_id AND boards.seq = 0
 INNER JOIN route_stop AS alights ON priced.route_id = alights.route_id AND priced.last_seq = alights.seq
 INNER JOIN stop AS origin ON boards.stop_id = origin.id

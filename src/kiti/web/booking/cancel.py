@@ -50,7 +50,7 @@ def _page(
         (
             view.trips[seat.line.trip_id],
             seat,
-            Money(seat.line.fare, currency),
+            Money(seat.price, currency),
             Money(seat.fee, currency),
             Money(seat.amount, currency),
         )

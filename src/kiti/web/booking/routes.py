@@ -12,7 +12,6 @@ from kiti.bookings.model import Booking
 from kiti.core import text
 from kiti.core.errors import InvalidInput, NotFound
 from kiti.core.ids import REFERENCE_ALPHABET, REFERENCE_LENGTH
-from kiti.core.money import Money
 from kiti.flows import holds, show
 from kiti.flows.house import House
 from kiti.flows.show import BookingView
@@ -85,7 +84,7 @@ async def show_booking(request: Request[Any, Any, Any], house: House, booking_id
         view=view,
         booking=view.booking,
         legs=[(trip.trip, *ends(trip, lines), lines) for trip, lines in legs],
-        total=Money(view.booking.amount, view.booking.currency),
+        price=view.price,
         again=seats_address(view, with_seats=True),
         **hold_of(view.booking),
     )
@@ -187,7 +186,7 @@ def _travellers(
         found=found,
         fields=[(travellers.field_of(line, view.lines), line) for line in view.lines],
         errors=errors or {},
-        total=Money(view.booking.amount, view.booking.currency),
+        price=view.price,
         back=seats_address(view),
         **hold_of(view.booking),
     )

@@ -2,6 +2,7 @@
 
 import io
 from datetime import date, datetime
+from decimal import Decimal
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -11,12 +12,14 @@ from babel.core import negotiate_locale
 from babel.dates import format_date
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 from litestar import Request
 
 from kiti.core.clock import local
 from kiti.core.money import Money
 from kiti.core.text import LANGUAGES
+from kiti.fees.model import Charge
 
 DEFAULT = "en"
 COOKIE = "kiti_lang"
@@ -75,12 +78,22 @@ class Words:
         """The name of a class of seats; one that we do not know is shown as it is called."""
         return self.gettext(CLASSES[name]) if name in CLASSES else name.capitalize()
 
+    def charge(self, charge: Charge) -> str:
+        """What a price has beside the fares: Service fee, VAT 18% included. A rate as a person writes it."""
+        if charge.kind != "tax":
+            return self.gettext(CHARGES[charge.kind])
+        whole, hundredths = divmod(charge.basis_points, 100)
+        rate = format_decimal(Decimal(whole) + Decimal(hundredths).scaleb(-2), locale=self.locale)
+        return self.gettext(TAXES[charge.is_included], rate=rate)
+
     def vehicle(self, name: str) -> str:
         """The kind of vehicle, where its name is one that we know."""
         return self.gettext(VEHICLES[name]) if name in VEHICLES else name
 
 
 WEEKDAYS = (marked("Mon"), marked("Tue"), marked("Wed"), marked("Thu"), marked("Fri"), marked("Sat"), marked("Sun"))
+CHARGES: dict[str, str] = {"platform_fee": marked("Service fee"), "gateway_fee": marked("Payment fee")}
+TAXES = (marked("VAT %(rate)s%%"), marked("VAT %(rate)s%% included"))
 CLASSES = {"STANDARD": marked("Standard"), "VIP": marked("VIP")}
 VEHICLES = {
     "Coach": marked("Coach"),

@@ -17,7 +17,7 @@ from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.clock import local
 from kiti.core.money import Money
 from kiti.core.text import LANGUAGES
-from kiti.network.model import PopularPair, TripStop
+from kiti.network.model import TripStop
 from kiti.web.page import language, rights
 from kiti.web.page.language import Words
 from kiti.web.page.static import address
@@ -78,7 +78,7 @@ def environment() -> Environment:
     found.globals["static"] = address
     found.globals["nights"] = _nights
     found.globals["fare"] = _fare
-    found.globals["price"] = _price
+    found.globals["money_of"] = Money
     found.globals["languages"] = LANGUAGES
     found.filters |= {
         "money": _money,
@@ -151,10 +151,6 @@ def _nights(boards: TripStop, alights: TripStop) -> int:
 
 def _fare(line: BookedSeat, booking: Booking) -> Money:
     return Money(line.fare, booking.currency)
-
-
-def _price(pair: PopularPair) -> Money:
-    return Money(pair.amount, pair.currency)
 
 
 def _phone(number: str) -> str:

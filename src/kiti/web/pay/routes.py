@@ -8,7 +8,6 @@ from litestar import Request, Response, get, post
 from litestar.response import Redirect
 
 from kiti.bookings.actions import WrongState
-from kiti.core.money import Money
 from kiti.flows import show
 from kiti.flows.checkout import GatewayUnclear, Intent, PaymentRefused, initiate
 from kiti.flows.holds import HoldLapsed
@@ -52,7 +51,7 @@ async def ask_method(request: Request[Any, Any, Any], house: House, booking_id: 
         return to_booking(booking_id)
     if not view.booking.contact_phone:
         return Redirect(f"/bookings/{booking_id}/passengers", status_code=303)
-    return _methods(request, house, view)
+    return await _methods(request, house, view)
 
 
 @post("/bookings/{booking_id:uuid}/pay", status_code=303)
@@ -63,7 +62,7 @@ async def pay(request: Request[Any, Any, Any], house: House, booking_id: UUID) -
     words = words_of(request)
     method = next((one for one in get_args(Method) if one == form.get("method")), None)
     if method not in _offered(house):
-        return _methods(request, house, view, error=words.gettext("Choose how you want to pay."), status=422)
+        return await _methods(request, house, view, error=words.gettext("Choose how you want to pay."), status=422)
     try:
         opened = await initiate(house, Intent(booking=booking_id, method=method))
     except (HoldLapsed, WrongState, SeatsTaken):
@@ -72,10 +71,10 @@ async def pay(request: Request[Any, Any, Any], house: House, booking_id: UUID) -
         error = words.gettext(
             "The payment did not go through: %(reason)s. Nothing was charged.", reason=_reason(words, str(refused))
         )
-        return _methods(request, house, await show.booking(house, booking_id), error=error, status=402)
+        return await _methods(request, house, await show.booking(house, booking_id), error=error, status=402)
     except GatewayUnclear:
         error = words.gettext("The payment service did not answer. You have not been charged; try again in a moment.")
-        return _methods(request, house, await show.booking(house, booking_id), error=error, status=504)
+        return await _methods(request, house, await show.booking(house, booking_id), error=error, status=504)
     return Redirect(opened.payment.checkout_url or f"/pay/{opened.payment.id}", status_code=303)
 
 
@@ -132,11 +131,16 @@ def _standing(request: Request[Any, Any, Any], house: House, found: PaymentView,
     )
 
 
-def _methods(
+async def _methods(
     request: Request[Any, Any, Any], house: House, view: BookingView, *, error: str = "", status: int = 200
 ) -> Response[str]:
     trip, lines = view.by_trip()[0]
     boards, alights = ends(trip, lines)
+    attempt = view.payment.payment if view.payment and view.payment.payment.is_open else None
+    offered = _offered(house)
+    by_method = {} if attempt else await show.prices_by_method(house, view, offered)
+    # An open attempt has its price; else each way to pay tells its own, where they are not all the same.
+    totals = {price.total.amount for price in by_method.values()}
     return page(
         request,
         "pay/methods.html",
@@ -147,10 +151,11 @@ def _methods(
         trip=trip.trip,
         boards=boards,
         alights=alights,
-        methods=_offered(house),
-        attempt=view.payment.payment if view.payment and view.payment.payment.is_open else None,
+        methods=offered,
+        attempt=attempt,
+        by_method=by_method if len(totals) > 1 else {},
+        price=next(iter(by_method.values())) if len(totals) == 1 else view.price,
         error=error,
-        total=Money(view.booking.amount, view.booking.currency),
         **hold_of(view.booking),
     )
 

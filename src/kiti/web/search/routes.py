@@ -1,5 +1,6 @@
 """The home page, the trips of a day, and stops that begin like what is being typed."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -9,8 +10,11 @@ from litestar import Request, Response, get
 from litestar.response import Redirect
 
 from kiti.core.clock import local
+from kiti.core.money import Money
 from kiti.db import Reader
+from kiti.fees.model import FeeRule
 from kiti.flows.house import House
+from kiti.flows.prices import asking_price
 from kiti.network import reads as network
 from kiti.network.model import DayDepartures, PopularPair, Stop, TripFound, TripPage
 from kiti.network.reads import AmbiguousStop, InvalidCursor, UnknownStop
@@ -45,12 +49,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A trip in the list of results; times by the clocks of its stops."""
+    """A trip in the list of results; times by the clocks of its stops, `price` with all fees."""
 
     trip: TripFound
     departure: datetime
     arrival: datetime
     address: str
+    price: Money
 
     @property
     def minutes(self) -> int:
@@ -85,7 +90,7 @@ async def home(request: Request[Any, Any, Any], house: House) -> Response[str]:
         "search/home.html",
         query=query,
         errors={},
-        pairs=pairs[:PAIRS_SHOWN],
+        pairs=await _priced(house, pairs),
         **_offers(pairs, today),
     )
 
@@ -96,6 +101,7 @@ async def trips(request: Request[Any, Any, Any], house: House) -> Response[Any]:
     query = _query(request)
     if not query.origin and not query.destination:
         return Redirect("/", status_code=303)
+    rules = await house.catalogue.fee_rules()
     async with house.db.reader() as reader:
         pairs = await network.popular_pairs(reader, limit=PAIRS_KNOWN)
         plan, errors = await _plan(reader, query, words_of(request))
@@ -107,7 +113,7 @@ async def trips(request: Request[Any, Any, Any], house: House) -> Response[Any]:
                 status=422,
                 query=query,
                 errors=errors,
-                pairs=pairs[:PAIRS_SHOWN],
+                pairs=await _priced(house, pairs),
                 **offers,
             )
         found = await _found(reader, plan, request.query_params.get("cursor"))
@@ -124,7 +130,7 @@ async def trips(request: Request[Any, Any, Any], house: House) -> Response[Any]:
         query=query,
         errors={},
         plan=plan,
-        rows=[_row(trip, found, query.travellers) for trip in found.trips],
+        rows=[_row(trip, found, query.travellers, rules) for trip in found.trips],
         days=[(day, by_code.address(day=day.local_date.isoformat())) for day in days],
         back=by_code.address(origin=plan.alights.code, destination=plan.boards.code),
         more=by_code.address(cursor=found.next_cursor) if found.next_cursor else None,
@@ -199,14 +205,22 @@ async def _found(reader: Reader, plan: Plan, cursor: str | None) -> TripPage:
         return await network.search(reader, boards=plan.boards, alights=plan.alights, day=plan.day)
 
 
-def _row(trip: TripFound, found: TripPage, travellers: int) -> Row:
+def _row(trip: TripFound, found: TripPage, travellers: int, rules: Sequence[FeeRule]) -> Row:
     place = urlencode({"from": found.boards.code, "to": found.alights.code, "passengers": travellers})
     return Row(
         trip=trip,
         departure=local(trip.departs_at, timezone=found.boards.timezone),
         arrival=local(trip.arrives_at, timezone=found.alights.timezone),
         address=f"/trips/{trip.trip_id}/seats?{place}",
+        price=asking_price(rules, trip.operator_id, [trip.price]).total,
     )
+
+
+async def _priced(house: House, pairs: Sequence[PopularPair]) -> list[tuple[PopularPair, Money]]:
+    """Those that are shown, and what a seat costs with all fees."""
+    rules = await house.catalogue.fee_rules()
+    fares = [(pair, Money(pair.amount, pair.currency)) for pair in pairs[:PAIRS_SHOWN]]
+    return [(pair, asking_price(rules, pair.operator_id, [fare]).total) for pair, fare in fares]
 
 
 def _next_day(days: list[DayDepartures], day: date, query: Query) -> tuple[date, str] | None:

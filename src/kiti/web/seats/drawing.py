@@ -1,6 +1,6 @@
 """How a vehicle is drawn: decks of rows of cells, front first. Pure."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -36,10 +36,11 @@ class Deck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClassPrice(msgspec.Struct, frozen=True, kw_only=True):
-    """What a class of seats costs on the segment, and how many of them are free."""
+    """What a class of seats costs on the segment, and how many of them are free; `total` with all fees of one seat."""
 
     name: str
     price: Money
+    total: Money
     free: int
 
 
@@ -71,11 +72,16 @@ def decks(found: SeatMap, *, free: Sequence[SeatOffer]) -> list[Deck]:
     return [_deck(number, cells) for number in sorted({deck for deck, _, _ in cells})]
 
 
-def class_prices(found: SeatMap, *, free: Sequence[SeatOffer]) -> list[ClassPrice]:
-    """The classes on board, cheapest first."""
+def class_prices(
+    found: SeatMap, *, free: Sequence[SeatOffer], total: Callable[[Money], Money] = lambda fare: fare
+) -> list[ClassPrice]:
+    """The classes on board, cheapest first; `total` says what is paid in all for one seat of a fare."""
     prices = {offer.seat.seat_class: offer.price for offer in found.seats if offer.price is not None}
     counts = [offer.seat.seat_class for offer in free]
-    classes = [ClassPrice(name=name, price=price, free=counts.count(name)) for name, price in prices.items()]
+    classes = [
+        ClassPrice(name=name, price=price, total=total(price), free=counts.count(name))
+        for name, price in prices.items()
+    ]
     return sorted(classes, key=lambda one: (one.price.amount, one.name))
 
 

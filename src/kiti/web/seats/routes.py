@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -13,11 +14,13 @@ from litestar.response import Redirect
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import MAX_SEATS, BookedSeat, Booking, Contact
 from kiti.core.errors import InvalidInput
-from kiti.core.money import Money, exponent
+from kiti.core.money import exponent
+from kiti.fees.model import FeeRule, ways_to_pay
 from kiti.flows import holds, show
 from kiti.flows.availability import SeatMap, SeatOffer
 from kiti.flows.house import House
 from kiti.flows.plan import Item, Passenger, Reservation, SeatsTaken
+from kiti.flows.prices import asking_price
 from kiti.flows.reserve import reserve
 from kiti.flows.waiting import NotAdmitted, PlaceForged, note_booking
 from kiti.web.page import rights
@@ -66,7 +69,7 @@ async def show_seats(request: Request[Any, Any, Any], house: House, trip_id: UUI
     if not mine.is_open:
         return door.to_wait(request, house, trip_id, mine)
     free = drawing.free_seats(found, mine=hold.numbers if hold else ())
-    answer = _page(request, found, hold, _first_choice(request, found, hold, free))
+    answer = await _page(request, house, found, hold, _first_choice(request, found, hold, free))
     return door.keep(request, house, mine, answer)
 
 
@@ -79,7 +82,9 @@ async def choose_seats(request: Request[Any, Any, Any], house: House, trip_id: U
     hold = await _my_hold(request, house, found)
     words = words_of(request)
     if not chosen:
-        return _page(request, found, hold, Choice(error=words.gettext("Choose at least one seat."), status=422))
+        return await _page(
+            request, house, found, hold, Choice(error=words.gettext("Choose at least one seat."), status=422)
+        )
     if hold is not None and set(hold.numbers) == set(chosen):
         return Redirect(f"/bookings/{hold.booking.id}/passengers", status_code=303)
     try:
@@ -91,7 +96,9 @@ async def choose_seats(request: Request[Any, Any, Any], house: House, trip_id: U
         # Somebody who holds seats, and whose place in the line is used up: what they hold stays theirs.
         hold = await _my_hold(request, house, found)
         error = words.gettext("Very many people want this trip: what you hold stays yours, but cannot be changed now.")
-        return _page(request, found, hold, Choice(seats=hold.numbers if hold else (), error=error, status=409))
+        return await _page(
+            request, house, found, hold, Choice(seats=hold.numbers if hold else (), error=error, status=409)
+        )
 
 
 @get("/trips/{trip_id:uuid}/seats/taken")
@@ -120,10 +127,10 @@ async def _take_seats(
     except SeatsTaken as taken:
         found = await _seat_map(request, house, trip_id)
         left = [seat for seat in chosen if seat not in taken.seats]
-        return _page(request, found, None, Choice(seats=left, lost=taken.seats, status=409))
+        return await _page(request, house, found, None, Choice(seats=left, lost=taken.seats, status=409))
     except InvalidInput:
         error = words.gettext("Choose from 1 to %(most)s seats on the map.", most=MAX_SEATS)
-        return _page(request, found, None, Choice(seats=chosen[:MAX_SEATS], error=error, status=422))
+        return await _page(request, house, found, None, Choice(seats=chosen[:MAX_SEATS], error=error, status=422))
     await note_booking(house, admission=mine.admission, booking=reserved.booking)
     onward = Redirect(f"/bookings/{reserved.booking}/passengers", status_code=303)
     onward.set_cookie(rights.grant(request, reserved.booking, house.settings))
@@ -204,12 +211,16 @@ def _reservation(found: SeatMap, chosen: list[str], hold: Hold | None, language:
     )
 
 
-def _page(request: Request[Any, Any, Any], found: SeatMap, hold: Hold | None, choice: Choice) -> Response[str]:
+async def _page(
+    request: Request[Any, Any, Any], house: House, found: SeatMap, hold: Hold | None, choice: Choice
+) -> Response[str]:
+    rules, operator = await house.catalogue.fee_rules(), found.trip.trip.operator_id
     free = drawing.free_seats(found, mine=hold.numbers if hold else ())
     place = {"from": found.boards.code, "to": found.alights.code}
     travellers = request.query_params.get("passengers", "1")[:3]
     chosen = [offer for offer in free if offer.seat.number in choice.seats]
-    prices = [offer.price for offer in chosen if offer.price is not None]
+    fares = [offer.price for offer in chosen if offer.price is not None]
+    classes = drawing.class_prices(found, free=free, total=lambda fare: asking_price(rules, operator, [fare]).total)
     return page(
         request,
         "seats/map.html",
@@ -219,12 +230,14 @@ def _page(request: Request[Any, Any, Any], found: SeatMap, hold: Hold | None, ch
         choice=choice,
         chosen={offer.seat.number for offer in chosen},
         chosen_names=", ".join(offer.seat.number for offer in chosen),
-        total=Money(sum(price.amount for price in prices), prices[0].currency) if prices else None,
+        price=asking_price(rules, operator, fares) if fares else None,
+        totals={one.name: one.total for one in classes},
+        ways=_ways(rules, operator, found.trip.fares[0].currency),
         free=free,
         digits=exponent(found.trip.fares[0].currency),
         kinds=sorted({feature.kind for feature in found.trip.layout.features}),
         decks=drawing.decks(found, free=free),
-        classes=drawing.class_prices(found, free=free),
+        classes=classes,
         travellers=min(max(int(travellers), 1), MOST_PICKED) if travellers.isdecimal() else 1,
         most_picked=MOST_PICKED,
         picked_class=request.query_params.get("class", ""),
@@ -233,6 +246,26 @@ def _page(request: Request[Any, Any, Any], found: SeatMap, hold: Hold | None, ch
         path=f"/trips/{found.trip.trip.id}/seats",
         search=f"/trips?{urlencode(place)}&date={found.boards.local_date.isoformat()}",
     )
+
+
+def _ways(rules: Sequence[FeeRule], operator: UUID, currency: str) -> list[list[dict[str, Any]]]:
+    """What the page's script has to know to tell the total of what is chosen; see `onTop` in kiti.js."""
+    ways = ways_to_pay(rules, operator=operator, currency=currency, at=datetime.now(UTC))
+    return [
+        [
+            {
+                "points": rule.basis_points,
+                "fixed": rule.fixed,
+                "least": rule.minimum,
+                "most": rule.maximum,
+                "perSeat": rule.per == "seat",
+                "ofAll": rule.kind == "gateway_fee",
+            }
+            for rule in way
+        ]
+        for way in ways
+        if way
+    ]
 
 
 ROUTES = [show_seats, choose_seats, taken_seats]

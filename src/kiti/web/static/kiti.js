@@ -99,7 +99,8 @@
     bar.replaceChildren();
     const add = (tag, text) => bar.append(Object.assign(document.createElement(tag), { textContent: text }));
     if (chosen.length) {
-      const minor = chosen.reduce((sum, input) => sum + Number(input.dataset.amount), 0);
+      const fares = chosen.map((input) => Number(input.dataset.amount));
+      const minor = sum(fares) + onTop(fares, JSON.parse(form.dataset.ways));
       add("b", (chosen.length === 1 ? words.one : words.many).replace("#", chosen.length));
       add("span", chosen.map((input) => input.value).join(", "));
       add("strong", money(minor, form.dataset));
@@ -107,6 +108,26 @@
       add("span", words.none);
     }
     if (aloud) $("#said", form).textContent = [...bar.children].map((part) => part.textContent).join(", ");
+  }
+
+  const sum = (amounts) => amounts.reduce((all, amount) => all + amount, 0);
+
+  /* What is asked beside the fares, by the dearest way to pay: as kiti/fees/model.py computes it, in whole minor units. */
+  function onTop(fares, ways) {
+    const of = (way) => way.reduce((before, rule) => before + asked(rule, fares, before), 0);
+    return Math.max(0, ...ways.map(of));
+  }
+
+  function asked(rule, fares, before) {
+    const share = (amount) => halfEven(amount * rule.points, 10000) + rule.fixed;
+    const limited = (amount) => Math.max(rule.least, Math.min(share(amount), rule.most ?? Infinity));
+    return sum((rule.perSeat ? fares : [sum(fares) + (rule.ofAll ? before : 0)]).map(limited));
+  }
+
+  function halfEven(dividend, divisor) {
+    const whole = Math.floor(dividend / divisor);
+    const twice = 2 * (dividend % divisor);
+    return whole + Number(twice > divisor || (twice === divisor && whole % 2 === 1));
   }
 
   function money(minor, { currency, digits }) {

@@ -54,6 +54,7 @@ async def show_tickets(request: Request[Any, Any, Any], house: House, booking_id
         "ticket/ticket.html",
         view=view,
         booking=view.booking,
+        price=view.price,
         tickets=[(ticket, qr.svg(ticket.token, title=ticket.code)) for ticket in shown],
         part=part,
         parts=parts,

@@ -1,4 +1,4 @@
-"""What a booking costs besides its fares."""
+"""What is asked beside the fares, and what each attempt to pay was told of it."""
 
 from pathlib import Path
 
