@@ -153,8 +153,10 @@ async def _request(
     """
     charges = await payment_reads.charges_of(tx, booking=booking.id)
     charge = next(one for one in charges if one.purpose == "fulfils")
-    excess = max(0, charge.amount - booking.amount) if is_over else 0
-    amount = min(sum(line.fare for line in lines) + excess, charge.amount - charge.refund_reserved)
+    beyond = await payment_reads.excess(tx, booking=booking.id)
+    excess = beyond if is_over else 0
+    left = charge.amount - charge.refund_reserved - beyond
+    amount = min(sum(line.fare for line in lines), left) + excess
     if amount <= 0:
         return None
     # A trip belongs to one operator.
@@ -167,4 +169,5 @@ async def _request(
         amount=Money(amount, booking.currency),
         preferred={lines[0].operator_id: amount},
         reason=reason,
+        of_excess=excess,
     )

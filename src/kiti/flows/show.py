@@ -1,13 +1,13 @@
 """What pages and API show of bookings, seats and payments: reads that join slices, and change nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from kiti.bookings import reads as booking_reads
-from kiti.bookings.model import BookedSeat, Booking
+from kiti.bookings.model import BookedSeat, Booking, CancelledSeat, Replacement
 from kiti.flows.availability import SeatMap
 from kiti.flows.house import House
 from kiti.network.model import TripDetail
@@ -18,12 +18,23 @@ PaymentStatus = Literal["PENDING", "COMPLETED", "FAILED", "EXPIRED", "REFUNDED",
 
 
 class BookingView(msgspec.Struct, frozen=True, kw_only=True):
-    """A booking with its seats, its trips and its latest attempt to pay."""
+    """A booking with its seats, its trips and its latest attempt to pay.
+
+    `lines` travel; `cancelled` do not any more; `replaced` are among the lines, in the place of lost seats.
+    """
 
     booking: Booking
     lines: list[BookedSeat]
     trips: Mapping[UUID, TripDetail]
     payment: "PaymentView | None"
+    cancelled: Sequence[CancelledSeat] = ()
+    replaced: Sequence[Replacement] = ()
+
+    @property
+    def can_decline(self) -> bool:
+        """Whether there are seats in the place of lost ones that may still be declined."""
+        is_open = any(seat.decline_until > self.booking.now for seat in self.replaced)
+        return is_open and self.booking.state == "confirmed"
 
     def by_trip(self) -> list[tuple[TripDetail, list[BookedSeat]]]:
         """The seat lines grouped by trip, in the traveller's order."""
@@ -72,11 +83,15 @@ async def booking(house: House, booking_id: UUID) -> BookingView:
     async with house.db.reader() as reader:
         found = await booking_reads.by_id(reader, booking=booking_id)
         lines = await booking_reads.seats_of(reader, bookings=[booking_id])
+        # Before there was money nothing can have been given back or replaced.
+        was_paid = found.confirmed_at is not None
+        cancelled = await booking_reads.cancelled_seats(reader, booking=booking_id) if was_paid else []
+        replaced = await booking_reads.replacements(reader, booking=booking_id) if was_paid else []
         attempt = await payment_reads.newest_of_booking(reader, booking=booking_id)
         standing = None if attempt is None else await payment_reads.standing(reader, payment=attempt)
     trips = {line.trip_id: await house.catalogue.trip(line.trip_id) for line in lines}
     shown = None if attempt is None or standing is None else PaymentView(payment=attempt, standing=standing)
-    return BookingView(booking=found, lines=lines, trips=trips, payment=shown)
+    return BookingView(booking=found, lines=lines, trips=trips, payment=shown, cancelled=cancelled, replaced=replaced)
 
 
 async def payment(house: House, payment_id: UUID) -> PaymentView:
