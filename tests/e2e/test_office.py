@@ -109,7 +109,7 @@ async def test_staff_of_one_operator_see_no_payment_and_no_amount_of_another(
     row = admin.page.locator("tr", has=admin.page.get_by_text(of_pearl["reference"]))
     await expect(row).to_contain_text("Too little came: UGX 100")
     await expect(row).to_contain_text("0 min")
-    await row.get_by_role("button").click()
+    await row.get_by_role("button", name="Ask the gateway").click()
     await admin.sees("The gateway was asked. The payment is in review still.")
     asked = (
         "SELECT count(*) FROM audit_event WHERE subject_id = %s AND action = 'payment.asked' AND actor LIKE 'staff:%%'"
