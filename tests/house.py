@@ -46,6 +46,8 @@ BUSINESS_TABLES = (
     "booking",
     "booking_reference",
     "booking_seat",
+    "cancelled_seat",
+    "seat_replacement",
     "seat_claim",
     "payment",
     "payment_history",

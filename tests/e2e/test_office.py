@@ -109,12 +109,40 @@ async def test_staff_of_one_operator_see_no_payment_and_no_amount_of_another(
     row = admin.page.locator("tr", has=admin.page.get_by_text(of_pearl["reference"]))
     await expect(row).to_contain_text("Too little came: UGX 100")
     await expect(row).to_contain_text("0 min")
-    await row.get_by_role("button").click()
+    await row.get_by_role("button", name="Ask the gateway").click()
     await admin.sees("The gateway was asked. The payment is in review still.")
     asked = (
         "SELECT count(*) FROM audit_event WHERE subject_id = %s AND action = 'payment.asked' AND actor LIKE 'staff:%%'"
     )
     assert await house.box.value(asked, of_pearl["bookingId"]) == 1
+
+
+async def test_platform_finance_accepts_one_payment_and_sends_the_excess_of_another_back(
+    arrive: Arrive, house: RunningHouse
+) -> None:
+    short, over = await house.reserve(house.network.bus(), ["1A"]), await house.reserve(house.network.bus(), ["1A"])
+    payment = await house.initiate(short)
+    await house.sim.pay(payment, amount=59_000)
+    await house.payment_until(payment, "REVIEW")
+    await house.sim.pay(await house.initiate(over), amount=60_700)
+    await house.booking_until(over, "CONFIRMED")
+    femi = await arrive(desktop=True)
+    await log_in(femi, await employ(house.box.db, "platform_finance"), path="/office/review")
+    row = femi.page.locator("tr", has=femi.page.get_by_text(short["reference"]))
+    await expect(row).to_contain_text("UGX 60,000")
+    await expect(row).to_contain_text("UGX 59,000")
+    await row.get_by_label("Why").fill("Agreed by phone.")
+    await row.get_by_role("button", name="Accept").click()
+    await femi.sees("Done: what came was accepted, and the booking is confirmed.")
+    await house.booking_until(short, "CONFIRMED")
+    await femi.page.goto("/office/payments")
+    line = femi.page.locator("tr", has=femi.page.get_by_text(over["reference"]))
+    await expect(line).to_contain_text("UGX 700 too much")
+    await line.get_by_role("button", name="Send back the excess").click()
+    await femi.sees("The excess is on its way back.")
+    (refund,) = await house.refunds_until(over, "succeeded")
+    assert refund["amount"] == 700
+    await expect(line).not_to_contain_text("too much")
 
 
 async def test_platform_finance_sends_a_refund_that_the_gateway_refused_once_more(

@@ -2,40 +2,18 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.house import JsonObject, RunningHouse, holder, until
+from tests.cancelling import cancel, departing, statuses
+from tests.house import RunningHouse, holder, until
 from tests.network import STANDARD_UGX
 
 from kiti.network import actions as network
 from kiti.network.model import DEFAULT_REFUND_RULES, RefundPolicy, RefundRule
 
 HOUR = timedelta(hours=1)
-
-
-async def cancel(house: RunningHouse, booking: JsonObject, **body: Any) -> Any:
-    return await house.api.post(f"/api/bookings/{booking['bookingId']}/cancel", json=body, headers=holder(booking))
-
-
-async def departing(house: RunningHouse, *, hours: float) -> Any:
-    """A bus that leaves in so many hours."""
-    trip = house.network.bus()
-    await house.box.rows(
-        "UPDATE trip_stop SET departs_at = kiti_now() + (seq * 3 + %s) * interval '1 hour',"
-        " arrives_at = kiti_now() + (seq * 3 + %s) * interval '1 hour' WHERE trip_id = %s",
-        hours,
-        hours,
-        trip,
-    )
-    return trip
-
-
-async def statuses(house: RunningHouse, trip: Any) -> dict[str, str]:
-    found = (await house.api.get("/api/bookings/reserve", params={"tripId": str(trip)})).json()
-    return {seat["number"]: seat["status"] for seat in found["seats"]}
 
 
 async def test_a_hold_is_given_up_and_nothing_goes_back(house: RunningHouse) -> None:

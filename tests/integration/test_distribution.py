@@ -38,6 +38,8 @@ SALES = {
     "booking": "id",
     "booking_reference": "reference",
     "booking_seat": "booking_id",
+    "cancelled_seat": "booking_id",
+    "seat_replacement": "booking_id",
     "booking_fee": "booking_id",
     "payment": "booking_id",
     "payment_history": "booking_id",

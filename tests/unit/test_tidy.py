@@ -40,7 +40,7 @@ NETWORK_MODULES = {"httpx", "requests", "aiohttp", "urllib.request", "http.clien
 WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|MERGE INTO)\s+(?:ONLY\s+)?(?!SET\b|SKIP\b)([a-z_]+)")
 OWNERS = {
     "audit": {"audit_event"},
-    "bookings": {"booking", "booking_reference", "booking_seat"},
+    "bookings": {"booking", "booking_reference", "booking_seat", "cancelled_seat", "seat_replacement"},
     "fees": {"booking_fee", "fee_rule"},
     "idempotency": {"idempotency_key"},
     "ledger": {"transfer"},

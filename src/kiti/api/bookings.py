@@ -284,4 +284,24 @@ def shape_of(view: show.BookingView) -> wire.BookingShape:
         expires_at=booking.hold_expires_at if unpaid else None,
         confirmed_at=booking.confirmed_at,
         payment_status=None if view.payment is None else view.payment.status,
+        cancelled_seats=[
+            wire.CancelledSeatShape(
+                trip_id=seat.trip_id,
+                seat_number=seat.seat,
+                name=seat.passenger_name,
+                price=wire.MoneyShape(amount=seat.fare, currency=booking.currency),
+                refunded=wire.MoneyShape(amount=seat.refunded, currency=booking.currency),
+                cancelled_at=seat.cancelled_at,
+            )
+            for seat in view.cancelled
+        ],
+        replaced_seats=[
+            wire.ReplacedSeatShape(
+                trip_id=seat.trip_id,
+                lost_seat_number=seat.lost_seat,
+                seat_number=seat.seat,
+                decline_until=seat.decline_until,
+            )
+            for seat in view.replaced
+        ],
     )

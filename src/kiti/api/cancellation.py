@@ -1,4 +1,4 @@
-"""Cancel a booking, or hear first what would go back."""
+"""Cancel a booking or a part of it, or hear first what would go back; decline seats in the place of lost ones."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,25 +9,36 @@ from litestar import Controller, Request, post
 
 from kiti.api import wire
 from kiti.api.access import check_booking
+from kiti.bookings.model import MAX_SEATS, MAX_TRIPS
 from kiti.core import text
-from kiti.flows import cancellation, show
-from kiti.flows.cancellation import Cancelled
+from kiti.flows import cancellation, equivalent_seats, partial_cancellation
+from kiti.flows.cancellation import Cancelled, Part, Quote
 from kiti.flows.house import House
 
 LONGEST_REASON = 200
 
 
+class SeatOfTrip(wire.Shape, frozen=True):
+    """A seat of the booking."""
+
+    trip_id: UUID
+    seat_number: wire.SeatNumber
+
+
 class CancelBody(wire.Shape, frozen=True):
-    """`dryRun` changes nothing."""
+    """All of the booking, or `seats` and all seats on `trips`. `dryRun` changes nothing."""
 
     dry_run: bool = False
+    seats: Annotated[list[SeatOfTrip], msgspec.Meta(max_length=MAX_SEATS * MAX_TRIPS)] | None = None
+    trips: Annotated[list[UUID], msgspec.Meta(max_length=MAX_TRIPS)] | None = None
     reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""
 
 
 class CancelledSeat(wire.Shape, frozen=True):
     """`percent` of the price goes back, less the operator's `fee`: that is `refund`.
 
-    The price is the fare and a tax on top of it. Of a trip that its operator has cancelled the fees go back as well.
+    The price is the fare and a tax on top of it; of a price with a part that never goes back it is the percentage of
+    the rest. Of a trip that its operator has cancelled the fees go back as well.
     """
 
     trip_id: UUID
@@ -60,21 +71,51 @@ class Cancellations(Controller):
     async def cancel(
         self, house: House, request: Request[Any, Any, Any], booking_id: UUID, data: CancelBody | None = None
     ) -> CancelShape:
-        """The whole booking. What a paid one gets back follows the operators' rules: ask with `dryRun` first."""
+        """All of it, or a part. What a paid one gets back follows the operators' rules: ask with `dryRun` first.
+
+        Of a part the other seats stay booked; with the last ones the booking is cancelled.
+        """
         check_booking(request, booking_id, house.settings)
         asked = data or CancelBody()
+        part = _part(asked)
         if asked.dry_run:
-            quote = await cancellation.quote_cancellation(house, booking=booking_id)
-            return await _shape(house, Cancelled(quote=quote, refund=None))
+            return await _shape(house, Cancelled(quote=await _quote(house, booking_id, part), refund=None))
         reason = text.clean(asked.reason, field="reason", length=LONGEST_REASON)
-        return await _shape(
-            house, await cancellation.cancel_booking(house, booking=booking_id, actor="guest", reason=reason)
-        )
+        if part is None:
+            done = await cancellation.cancel_booking(house, booking=booking_id, actor="guest", reason=reason)
+        else:
+            done = await partial_cancellation.cancel_part(
+                house, booking=booking_id, part=part, actor="guest", reason=reason
+            )
+        return await _shape(house, done)
+
+    @post("/replacement", summary="Decline other seats than those that were lost", status_code=200)
+    async def decline(self, house: House, request: Request[Any, Any, Any], booking_id: UUID) -> CancelShape:
+        """For a booking with `replacedSeats`, until `declineUntil`: it is cancelled, and all of its money goes back."""
+        check_booking(request, booking_id, house.settings)
+        done = await equivalent_seats.decline(house, booking=booking_id, actor="guest")
+        return await _shape(house, done)
+
+
+def _part(asked: CancelBody) -> Part | None:
+    """None for all of the booking. A list that is there and empty is a part too, and a mistake."""
+    if asked.seats is None and asked.trips is None:
+        return None
+    return Part(
+        seats=frozenset((seat.trip_id, seat.seat_number.upper()) for seat in asked.seats or ()),
+        trips=frozenset(asked.trips or ()),
+    )
+
+
+async def _quote(house: House, booking: UUID, part: Part | None) -> Quote:
+    if part is None:
+        return await cancellation.quote_cancellation(house, booking=booking)
+    return await partial_cancellation.quote_part(house, booking=booking, part=part)
 
 
 async def _shape(house: House, cancelled: Cancelled) -> CancelShape:
     quote = cancelled.quote
-    view = await show.booking(house, quote.booking.id)
+    trips = {seat.line.trip_id: await house.catalogue.trip(seat.line.trip_id) for seat in quote.seats}
 
     def money(amount: int) -> wire.MoneyShape:
         return wire.MoneyShape(amount=amount, currency=quote.booking.currency)
@@ -82,14 +123,14 @@ async def _shape(house: House, cancelled: Cancelled) -> CancelShape:
     return CancelShape(
         booking_id=quote.booking.id,
         status=quote.booking.standing.upper(),  # type: ignore[arg-type] # the states in capitals
-        refund=money(quote.refund.amount),
+        refund=money(quote.refund.amount if cancelled.amount is None else cancelled.amount),
         excess=money(quote.excess),
         refund_id=cancelled.refund,
         seats=[
             CancelledSeat(
                 trip_id=seat.line.trip_id,
                 seat_number=seat.line.seat,
-                departure_at=view.trips[seat.line.trip_id].stops[seat.line.from_seq].departs_at,
+                departure_at=trips[seat.line.trip_id].stops[seat.line.from_seq].departs_at,
                 price=money(seat.price),
                 percent=seat.percent,
                 fee=money(seat.fee),

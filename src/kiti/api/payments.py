@@ -13,7 +13,7 @@ from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import Contact
 from kiti.core import text
 from kiti.core.errors import InvalidInput
-from kiti.flows import show
+from kiti.flows import review, show
 from kiti.flows.checkout import Intent, initiate
 from kiti.flows.house import House
 from kiti.flows.staff import require
@@ -75,22 +75,7 @@ class Payments(Controller):
     ) -> Response[wire.PaymentShape]:
         """By `paymentId` or by `reference`; whoever knows one of them may ask."""
         view = await show.payment(house, _which(payment_id, reference))
-        payment = view.payment
-        shape = wire.PaymentShape(
-            payment_id=payment.id,
-            reference=str(payment.id),
-            booking_id=payment.booking_id,
-            status=view.status,
-            amount=payment.amount,
-            fee=payment.fee,
-            total=payment.total.amount,
-            currency=payment.currency,
-            gateway=payment.gateway,
-            method=payment.method,
-            refunded_amount=view.standing.refunded,
-            failure_reason=payment.failure_reason if view.status not in {"PENDING", "COMPLETED"} else None,
-        )
-        return Response(shape, headers={"Cache-Control": "no-store"})
+        return Response(_payment(view), headers={"Cache-Control": "no-store"})
 
     @post("/{payment_id:uuid}/refund", summary="Give money back", status_code=202)
     async def refund(
@@ -100,9 +85,24 @@ class Payments(Controller):
         staff = await staff_of(request, house)
         key = request.headers.get("idempotency-key", "")
         refund = await refund_payment(
-            house, payment=payment_id, amount=data.amount, reason=data.reason, staff=staff, key=key
+            house,
+            payment=payment_id,
+            amount=data.amount,
+            reason=data.reason,
+            staff=staff,
+            key=key,
+            excess=data.excess,
         )
         return _refund(refund)
+
+    @post("/{payment_id:uuid}/review", summary="Decide about money that is not what was due", status_code=200)
+    async def review(
+        self, house: House, request: Request[Any, Any, Any], payment_id: UUID, data: wire.ReviewBody
+    ) -> wire.PaymentShape:
+        """For staff of the platform: accept what came short, send it back, ask the gateway, or close an empty case."""
+        staff = await staff_of(request, house)
+        await review.review(house, payment=payment_id, action=data.action, reason=data.reason, staff=staff)
+        return _payment(await show.payment(house, payment_id))
 
     @post("/webhook/{gateway:str}", summary="For gateways", status_code=200, request_max_body_size=WEBHOOK_BODY_BYTES)
     async def webhook(self, house: House, request: Request[Any, Any, Any], gateway: str) -> wire.WebhookShape:
@@ -124,14 +124,32 @@ class Refunds(Controller):
         """For whoever holds the booking's token, and for staff who may see refunds."""
         async with house.db.reader() as reader:
             refund = await payment_reads.refund(reader, refund=refund_id)
-            lines = await booking_reads.seats_of(reader, bookings=[refund.booking_id])
+            operators = await booking_reads.operators_of(reader, booking=refund.booking_id)
         if request.headers.get("authorization", "").lower().startswith("bearer "):
             staff = await staff_of(request, house)
-            for operator in {line.operator_id for line in lines}:
+            for operator in operators:
                 require(staff, "refunds.see", operator=operator)
         else:
             check_booking(request, refund.booking_id, house.settings)
         return _refund(refund)
+
+
+def _payment(view: show.PaymentView) -> wire.PaymentShape:
+    payment = view.payment
+    return wire.PaymentShape(
+        payment_id=payment.id,
+        reference=str(payment.id),
+        booking_id=payment.booking_id,
+        status=view.status,
+        amount=payment.amount,
+        fee=payment.fee,
+        total=payment.total.amount,
+        currency=payment.currency,
+        gateway=payment.gateway,
+        method=payment.method,
+        refunded_amount=view.standing.refunded,
+        failure_reason=payment.failure_reason if view.status not in {"PENDING", "COMPLETED"} else None,
+    )
 
 
 def _refund(refund: Refund) -> wire.RefundShape:

@@ -150,10 +150,31 @@ BookingStatus = Literal["HELD", "AWAITING_PAYMENT", "CONFIRMED", "COMPLETED", "E
 PaymentStatus = Literal["PENDING", "COMPLETED", "FAILED", "EXPIRED", "REFUNDED", "PARTIALLY_REFUNDED", "REVIEW"]
 
 
+class CancelledSeatShape(Shape, frozen=True):
+    """A seat that was cancelled while the rest of the booking stayed; `refunded` went back for it."""
+
+    trip_id: UUID
+    seat_number: str
+    name: str
+    price: MoneyShape
+    refunded: MoneyShape
+    cancelled_at: datetime
+
+
+class ReplacedSeatShape(Shape, frozen=True):
+    """A seat in the place of one that was lost; until `declineUntil` the booking may be declined for all its money."""
+
+    trip_id: UUID
+    lost_seat_number: str
+    seat_number: str
+    decline_until: datetime
+
+
 class BookingShape(Shape, frozen=True):
     """A booking as its owner sees it. `amount` is what the seats cost, `total` that and the `fees` on top.
 
-    Before an attempt to pay is open, that is by the dearest way to pay.
+    Before an attempt to pay is open, that is by the dearest way to pay. Who travels are `passengers`;
+    `cancelledSeats` do not any more.
     """
 
     booking_id: UUID
@@ -172,6 +193,8 @@ class BookingShape(Shape, frozen=True):
     expires_at: datetime | None
     confirmed_at: datetime | None
     payment_status: PaymentStatus | None
+    cancelled_seats: list[CancelledSeatShape] = []
+    replaced_seats: list[ReplacedSeatShape] = []
 
 
 class ExtendBody(Shape, frozen=True):
@@ -241,10 +264,18 @@ class PaymentShape(Shape, frozen=True, omit_defaults=True):
 
 
 class RefundBody(Shape, frozen=True):
-    """`amount` in minor units; without it all that is left of the payment."""
+    """`amount` in minor units; without it all that is left of the payment, or of its `excess` over what was due."""
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     amount: int | None = None
+    excess: bool = False
+
+
+class ReviewBody(Shape, frozen=True):
+    """What becomes of a payment in review, and why."""
+
+    action: Literal["accept", "refund", "ask", "close"]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class RefundShape(Shape, frozen=True):

@@ -7,9 +7,9 @@ from uuid import UUID
 import msgspec
 from psycopg.errors import UniqueViolation
 
-from kiti.bookings.model import TRANSITIONS, BookedSeat, Booking, Contact, Due, NewBooking, State
+from kiti.bookings.model import TRANSITIONS, BookedSeat, Booking, Contact, Due, GivenBack, NewBooking, State
 from kiti.core.errors import KitiError, NotFound
-from kiti.core.ids import new_reference
+from kiti.core.ids import new_id, new_reference
 from kiti.db import Transaction, load
 
 sql = load("kiti.bookings")
@@ -205,3 +205,37 @@ async def reseat(tx: Transaction, *, booking: UUID, changes: Sequence[tuple[Book
 async def renew_arrival(tx: Transaction, *, booking: UUID) -> None:
     """Say again when the last trip of a confirmed booking arrives; of another booking it is said later."""
     await tx.execute(sql.renew_arrival, id=booking)
+
+
+async def cancel_seats(tx: Transaction, *, booking: UUID, seats: Sequence[GivenBack]) -> None:
+    """Take seat lines out of a booking that keeps others, and keep what was given back for each.
+
+    Raises NotFound where the booking has not all of them.
+    """
+    gone = await tx.many(
+        sql.cancel_lines,
+        Due,
+        booking=booking,
+        ids=[new_id() for _ in seats],
+        trips=[seat.line.trip_id for seat in seats],
+        seats=[seat.line.seat for seat in seats],
+        percents=[seat.percent for seat in seats],
+        fees=[seat.fee for seat in seats],
+        refunded=[seat.refunded for seat in seats],
+    )
+    if len(gone) != len(seats):
+        raise NotFound("The booking has no such seats any more.")
+
+
+async def note_replacements(
+    tx: Transaction, *, booking: UUID, changes: Sequence[tuple[BookedSeat, BookedSeat]], decline_until: datetime
+) -> None:
+    """Write down which seats a booking has got in the place of lost ones, and until when that may be declined."""
+    await tx.execute(
+        sql.note_replacements,
+        booking=booking,
+        trips=[old.trip_id for old, _ in changes],
+        lost_seats=[old.seat for old, _ in changes],
+        seats=[new.seat for _, new in changes],
+        decline_until=decline_until,
+    )

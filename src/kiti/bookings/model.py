@@ -109,6 +109,45 @@ class BookedSeat(msgspec.Struct, frozen=True, kw_only=True):
     passenger_name: str
 
 
+class CancelledSeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A seat line that was cancelled while others of its booking travel on.
+
+    `refunded` is what the rules gave back of the fare: `percent` of its refundable part, less `fee`. Minor units.
+    """
+
+    booking_id: UUID
+    trip_id: UUID
+    seat: str
+    from_seq: int
+    to_seq: int
+    operator_id: UUID
+    seat_class: str
+    fare: int
+    passenger_name: str
+    percent: int
+    fee: int
+    refunded: int
+    cancelled_at: datetime
+
+
+class GivenBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A seat line that is to be cancelled, and what goes back for it; see CancelledSeat."""
+
+    line: BookedSeat
+    percent: int
+    fee: int
+    refunded: int
+
+
+class Replacement(msgspec.Struct, frozen=True, kw_only=True):
+    """A seat in the place of one that was lost while its payment was late; may be declined until `decline_until`."""
+
+    trip_id: UUID
+    lost_seat: str
+    seat: str
+    decline_until: datetime
+
+
 class Due(msgspec.Struct, frozen=True, kw_only=True):
     """A booking by its id: one that was swept, moved or found."""
 

@@ -137,6 +137,103 @@ FROM booking_seat
 WHERE booking_id = any(%(bookings)s::uuid[])
 ORDER BY booking_id, position;
 
+-- cancelled_seats :many
+SELECT
+    booking_id,
+    trip_id,
+    seat,
+    from_seq,
+    to_seq,
+    operator_id,
+    class AS seat_class,
+    fare,
+    passenger_name,
+    percent,
+    fee,
+    refunded,
+    cancelled_at
+FROM cancelled_seat
+WHERE booking_id = %(booking)s
+ORDER BY cancelled_at, position;
+
+-- operators_of :many
+SELECT DISTINCT operator_id AS id FROM every_seat
+WHERE booking_id = %(booking)s;
+
+-- Moves lines from those who travel to those who do not, each with what was given back for it.
+-- cancel_lines :many
+WITH gone AS (
+    DELETE FROM booking_seat
+    USING
+        unnest(
+            %(ids)s::uuid[], %(trips)s::uuid[], %(seats)s::text[], %(percents)s::smallint[], %(fees)s::bigint[],
+            %(refunded)s::bigint[]
+        ) AS old (id, trip_id, seat, percent, fee, refunded)
+    WHERE
+        booking_seat.booking_id = %(booking)s
+        AND booking_seat.trip_id = old.trip_id
+        AND booking_seat.seat = old.seat
+    RETURNING
+        booking_seat.booking_id,
+        old.id,
+        booking_seat.trip_id,
+        booking_seat.seat,
+        booking_seat.from_seq,
+        booking_seat.to_seq,
+        booking_seat.position,
+        booking_seat.operator_id,
+        booking_seat.class,
+        booking_seat.fare,
+        booking_seat.passenger_name,
+        old.percent,
+        old.fee,
+        old.refunded
+)
+
+INSERT INTO cancelled_seat (
+    booking_id, id, trip_id, seat, from_seq, to_seq, position, operator_id, class, fare, passenger_name, percent, fee,
+    refunded, cancelled_at
+)
+SELECT
+    booking_id,
+    id,
+    trip_id,
+    seat,
+    from_seq,
+    to_seq,
+    position,
+    operator_id,
+    class,
+    fare,
+    passenger_name,
+    percent,
+    fee,
+    refunded,
+    kiti_now() AS cancelled_at
+FROM gone
+RETURNING id;
+
+-- note_replacements :execute
+INSERT INTO seat_replacement (booking_id, trip_id, lost_seat, seat, made_at, decline_until)
+SELECT
+    %(booking)s,
+    new.trip_id,
+    new.lost_seat,
+    new.seat,
+    kiti_now() AS made_at,
+    %(decline_until)s
+FROM unnest(%(trips)s::uuid[], %(lost_seats)s::text[], %(seats)s::text[]) AS new (trip_id, lost_seat, seat);
+
+-- replacements :many
+SELECT
+    trip_id,
+    lost_seat,
+    seat,
+    decline_until
+FROM seat_replacement
+WHERE booking_id = %(booking)s
+ORDER BY trip_id, lost_seat;
+
 -- by_reference_and_phone :maybe
 SELECT booking.id
 FROM booking_reference

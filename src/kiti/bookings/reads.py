@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from kiti.bookings.model import BookedSeat, Booking, BookingName, Due
+from kiti.bookings.model import BookedSeat, Booking, BookingName, CancelledSeat, Due, Replacement
 from kiti.core.errors import NotFound
 from kiti.db import Reader, load
 
@@ -29,8 +29,23 @@ async def by_id(reader: Reader, *, booking: UUID) -> Booking:
 
 
 async def seats_of(reader: Reader, *, bookings: Sequence[UUID]) -> list[BookedSeat]:
-    """The seat lines of bookings, each booking's in the traveller's order."""
+    """The seat lines of bookings, each booking's in the traveller's order; those that were cancelled are none."""
     return await reader.many(sql.seats_of, BookedSeat, bookings=list(bookings))
+
+
+async def cancelled_seats(reader: Reader, *, booking: UUID) -> list[CancelledSeat]:
+    """What was cancelled of a booking while the rest of it stayed, in the order in which that was done."""
+    return await reader.many(sql.cancelled_seats, CancelledSeat, booking=booking)
+
+
+async def operators_of(reader: Reader, *, booking: UUID) -> set[UUID]:
+    """Whose seats a booking was made for, cancelled ones included."""
+    return {row.id for row in await reader.many(sql.operators_of, Due, booking=booking)}
+
+
+async def replacements(reader: Reader, *, booking: UUID) -> list[Replacement]:
+    """The seats that a booking got instead of lost ones; nearly always none."""
+    return await reader.many(sql.replacements, Replacement, booking=booking)
 
 
 async def by_reference_and_phone(reader: Reader, *, reference: str, phone: str) -> UUID:

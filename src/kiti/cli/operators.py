@@ -1,4 +1,4 @@
-"""Commands about operators: what they give back when a booking is cancelled."""
+"""Commands about operators: what they give back when a booking is cancelled, what late money may buy."""
 
 import re
 from typing import Any
@@ -31,10 +31,19 @@ def operators() -> None:
 @click.argument("code")
 @click.option("--rule", "rules", multiple=True, help="HOURS:PERCENT or CLASS:HOURS:PERCENT; replaces all rules.")
 @click.option("--fee", "fees", multiple=True, help="CURRENCY:AMOUNT in minor units, kept of each seat.")
+@click.option("--fee-once", "fees_once", multiple=True, help="CURRENCY:AMOUNT, kept once of each cancellation.")
+@click.option("--kept", multiple=True, help="CURRENCY:AMOUNT of each fare that never goes back; rules are of the rest.")
 @click.pass_obj
-def refunds(composition: Any, code: str, rules: tuple[str, ...], fees: tuple[str, ...]) -> None:
-    """Show what goes back of a fare when a booking is cancelled, or say it anew with --rule and --fee."""
-    policy = _policy(rules, fees) if rules or fees else None
+def refunds(
+    composition: Any,
+    code: str,
+    rules: tuple[str, ...],
+    fees: tuple[str, ...],
+    fees_once: tuple[str, ...],
+    kept: tuple[str, ...],
+) -> None:
+    """Show what goes back of a fare when a booking is cancelled, or say all of it anew with these options."""
+    policy = _policy(rules, fees, fees_once, kept) if rules or fees or fees_once or kept else None
     with database(load()) as settings:
         found = run_async(_refunds(composition, settings, code, policy))
     for rule in found.rules:
@@ -43,9 +52,29 @@ def refunds(composition: Any, code: str, rules: tuple[str, ...], fees: tuple[str
     console.print("Later: nothing.")
     for currency, amount in found.fees.items():
         console.print(f"Fee for each seat: {Money(amount, currency).format('en')}")
+    for currency, amount in found.fees_once.items():
+        console.print(f"Fee for each cancellation: {Money(amount, currency).format('en')}")
+    for currency, amount in found.kept.items():
+        console.print(f"Never goes back of a fare: {Money(amount, currency).format('en')}")
 
 
-def _policy(rules: tuple[str, ...], fees: tuple[str, ...]) -> RefundPolicy:
+@operators.command("lost-seats")
+@click.argument("code")
+@click.argument("what", type=click.Choice(["replace", "refund"]))
+@click.pass_obj
+def lost_seats(composition: Any, code: str, what: str) -> None:
+    """Say what becomes of money that comes late for seats that somebody else has: other seats like them, or refunds.
+
+    A traveller who got other seats may decline them for all of their money.
+    """
+    with database(load()) as settings:
+        run_async(_lost_seats(composition, settings, code, replaces=what == "replace"))
+    console.print("Late money buys other seats like them." if what == "replace" else "Late money goes back.")
+
+
+def _policy(
+    rules: tuple[str, ...], fees: tuple[str, ...], fees_once: tuple[str, ...], kept: tuple[str, ...]
+) -> RefundPolicy:
     found = []
     for rule in rules:
         match = RULE.fullmatch(rule)
@@ -55,13 +84,33 @@ def _policy(rules: tuple[str, ...], fees: tuple[str, ...]) -> RefundPolicy:
         found.append(RefundRule(seat_class=seat_class, hours_before=int(match["hours"]), percent=int(match["percent"])))
     if len({(rule.seat_class, rule.hours_before) for rule in found}) != len(found):
         raise click.BadParameter("Two rules are about the same hours.", param_hint="--rule")
+    return RefundPolicy(
+        rules=tuple(found),
+        fees=_amounts(fees, "--fee"),
+        fees_once=_amounts(fees_once, "--fee-once"),
+        kept=_amounts(kept, "--kept"),
+    )
+
+
+def _amounts(typed: tuple[str, ...], option: str) -> dict[str, int]:
     amounts: dict[str, int] = {}
-    for fee in fees:
+    for fee in typed:
         match = FEE.fullmatch(fee)
         if match is None or int(match["amount"]) == 0:
-            raise click.BadParameter(f"{fee!r} is no fee. Write UGX:5000.", param_hint="--fee")
+            raise click.BadParameter(f"{fee!r} is no amount. Write UGX:5000.", param_hint=option)
         amounts[match["currency"]] = int(match["amount"])
-    return RefundPolicy(rules=tuple(found), fees=amounts)
+    return amounts
+
+
+async def _lost_seats(composition: Any, settings: Settings, code: str, *, replaces: bool) -> None:
+    async with composition.open_house(settings) as house:
+        async with house.db.reader() as reader:
+            operator: UUID = await reads.operator_by_code(reader, code=code)
+
+        async def work(tx: Transaction) -> None:
+            await network.set_lost_seats(tx, operator=operator, replaces=replaces)
+
+        await house.db.run(work)
 
 
 async def _refunds(composition: Any, settings: Settings, code: str, policy: RefundPolicy | None) -> RefundPolicy:

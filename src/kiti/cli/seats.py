@@ -1,4 +1,4 @@
-"""Commands for whoever looks after seats: see who has them, block some, change those of a booking."""
+"""Commands for whoever looks after seats: see who has them, block some, change or cancel those of a booking."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -11,11 +11,15 @@ from rich.table import Column, Table
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import BookedSeat
 from kiti.cli.serve import database, run_async
+from kiti.core.errors import InvalidInput
+from kiti.core.money import Money
 from kiti.core.settings import load
 from kiti.flows import blocks as flow
 from kiti.flows.blocks import Holding
+from kiti.flows.cancellation import Part, Quote, cancel_booking, quote_cancellation
 from kiti.flows.changes import move_booking, swap_seats
 from kiti.flows.house import House
+from kiti.flows.partial_cancellation import cancel_part, quote_part
 
 T = TypeVar("T")
 
@@ -144,6 +148,63 @@ def move(composition: Any, reference: str, from_trip: UUID, to_trip: UUID, chose
         )
 
     _say(_in_house(composition, work))
+
+
+@bookings.command()
+@click.argument("reference")
+@click.option("--seat", "numbers", multiple=True, help="Cancel this seat alone; may be given again for others.")
+@click.option(
+    "--trip", "trips", type=click.UUID, multiple=True, help="Cancel this trip alone; with --seat: the seats there."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go back.")
+@click.option("--reason", default="", help="Why; inspectors read it on the tickets.")
+@click.pass_obj
+def cancel(
+    composition: Any, reference: str, numbers: tuple[str, ...], trips: tuple[UUID, ...], *, dry_run: bool, reason: str
+) -> None:
+    """Cancel a booking, or some seats of it, by the rules of its operators."""
+
+    async def work(house: House) -> tuple[Quote, list[BookedSeat]]:
+        booking = await _by_reference(house, reference)
+        part = await _part(house, booking, [number.strip().upper() for number in numbers], trips)
+        if dry_run:
+            quote = await (
+                quote_cancellation(house, booking=booking)
+                if part is None
+                else quote_part(house, booking=booking, part=part)
+            )
+        elif part is None:
+            quote = (await cancel_booking(house, booking=booking, actor=ACTOR, reason=reason)).quote
+        else:
+            quote = (await cancel_part(house, booking=booking, part=part, actor=ACTOR, reason=reason)).quote
+        async with house.db.reader() as reader:
+            return quote, await booking_reads.seats_of(reader, bookings=[booking])
+
+    quote, lines = _in_house(composition, work)
+    for seat in quote.seats:
+        amount = Money(seat.amount, quote.booking.currency).format("en")
+        console.print(f"{seat.line.seat}: {seat.percent} %, {amount}", highlight=False)
+    console.print(f"{quote.refund.format('en')} {'would go' if dry_run else 'goes'} back.", highlight=False)
+    if not dry_run and quote.is_whole:
+        console.print("The booking is cancelled.")
+    elif not dry_run:
+        console.print(f"{', '.join(line.seat for line in lines)} stays booked.", highlight=False)
+
+
+async def _part(house: House, booking: UUID, numbers: Sequence[str], trips: Sequence[UUID]) -> Part | None:
+    """What was named of the booking; None where nothing was, and that means all. Raises InvalidInput."""
+    if not numbers:
+        return Part(trips=frozenset(trips)) if trips else None
+    async with house.db.reader() as reader:
+        lines = await booking_reads.seats_of(reader, bookings=[booking])
+    found: set[tuple[UUID, str]] = set()
+    for number in numbers:
+        there = [line.trip_id for line in lines if line.seat == number and (not trips or line.trip_id in trips)]
+        if len(there) != 1:
+            problem = "on several trips: say on which by --trip" if there else "not in the booking"
+            raise InvalidInput("seat", f"Seat {number} is {problem}.")
+        found.add((there[0], number))
+    return Part(seats=frozenset(found))
 
 
 def _in_house(composition: Any, work: Callable[[House], Awaitable[T]]) -> T:

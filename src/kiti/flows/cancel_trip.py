@@ -19,7 +19,6 @@ from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.fees import reads as fee_reads
-from kiti.fees.model import on_top
 from kiti.flows import holds
 from kiti.flows.changes import reason_of
 from kiti.flows.holds import wants_of
@@ -157,12 +156,15 @@ async def _request(
     """
     mine = [line for line in lines if line.trip_id == trip]
     parts = await fee_reads.of_bookings(tx, bookings=[booking.id])
-    beside = on_top_of(mine, lines=lines, parts=parts)
+    gone = await booking_reads.cancelled_seats(tx, booking=booking.id)
+    beside = on_top_of(mine, lines=[*lines, *gone], parts=parts)
     charges = await payment_reads.charges_of(tx, booking=booking.id)
     charge = next(one for one in charges if one.purpose == "fulfils")
-    excess = max(0, charge.amount - booking.amount - on_top(parts)) if is_over else 0
+    beyond = await payment_reads.excess(tx, booking=booking.id)
+    excess = beyond if is_over else 0
     price = sum(line.fare for line in mine) + sum(tax + charged for tax, charged in beside)
-    amount = min(price + excess, charge.amount - charge.refund_reserved)
+    left = charge.amount - charge.refund_reserved - beyond
+    amount = min(price, left) + excess
     if amount <= 0:
         return None
     # A trip belongs to one operator; what the platform asked for it goes back as well.
@@ -177,4 +179,5 @@ async def _request(
         amount=Money(amount, booking.currency),
         preferred=preferred,
         reason=reason,
+        of_excess=excess,
     )

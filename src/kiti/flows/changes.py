@@ -285,7 +285,9 @@ async def _change(
         await occasions.changed(tx, booking=booking, channels=house.settings.message_channels)
     await audit.record(tx, events=[_event(booking, changes, action=action, reason=reason, actor=actor)])
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
-    assert sum(line.fare for line in lines) == booking.amount, "the lines of a booking sum to its amount"
+    gone = await booking_reads.cancelled_seats(tx, booking=booking.id)
+    fares = sum(line.fare for line in lines) + sum(seat.fare for seat in gone)
+    assert fares == booking.amount, "the lines of a booking sum to its amount"
     return lines
 
 

@@ -142,7 +142,7 @@ def _objection(message: Message) -> str | None:
             return "The hold was over, or paid for, before the message could be sent."
         case "failed" if message.booking_state in {"confirmed", "completed"}:
             return "The booking was paid before the message could be sent."
-        case "ticket" if message.booking_state == "cancelled":
+        case "ticket" | "reduced" | "replaced" if message.booking_state == "cancelled":
             return "The booking was cancelled before the message could be sent."
         case _:
             return None

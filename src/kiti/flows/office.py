@@ -18,7 +18,7 @@ from kiti.flows.refunds import retry_refund
 from kiti.flows.settle import settle_payment
 from kiti.flows.staff import require
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import Payment, PaymentState, Refund
+from kiti.payments.model import OpenBreak, Payment, PaymentState, Refund
 from kiti.payments.reads import PaymentLine, RefundLine, ReviewLine
 from kiti.people.model import Staff
 
@@ -60,6 +60,7 @@ class Queue(msgspec.Struct, frozen=True):
 
     reviews: Sequence[ReviewLine]
     refunds: Sequence[RefundLine]
+    unclaimed: Sequence[OpenBreak] = ()
 
 
 def timezone_of(staff: Staff) -> str:
@@ -106,6 +107,8 @@ async def queue(house: House, *, staff: Staff) -> Queue:
         return Queue(
             await payment_reads.office_reviews(reader, operator=staff.bound, limit=QUEUE_LINES),
             await payment_reads.office_refunds(reader, operator=staff.bound, limit=QUEUE_LINES),
+            # Whose it is nobody knows, so it is the platform's to find out.
+            await payment_reads.unclaimed(reader, limit=QUEUE_LINES) if staff.bound is None else (),
         )
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
-from kiti.bookings.model import BookedSeat, Booking
+from kiti.bookings.model import BookedSeat, Booking, CancelledSeat
 from kiti.core.money import Money, share_out
 from kiti.db import Transaction
 from kiti.fees import actions as fees
@@ -83,11 +83,12 @@ def shares_of(paid: int, lines: Sequence[BookedSeat], parts: Sequence[Part]) -> 
 
 
 def on_top_of(
-    some: Iterable[BookedSeat], *, lines: Sequence[BookedSeat], parts: Iterable[Part]
+    some: Iterable[BookedSeat], *, lines: Sequence[BookedSeat | CancelledSeat], parts: Iterable[Part]
 ) -> list[tuple[int, int]]:
     """For each of `some` seats of a booking its share of the taxes on top of the fares, and of the fees.
 
-    By the fares of the operator's seats; the shares of all `lines` add up to the parts.
+    By the fares of the operator's seats; the shares of all `lines`, those that were cancelled among them, add up to the
+    parts.
     """
     taxes: dict[tuple[UUID, str], int] = {}
     charged: dict[tuple[UUID, str], int] = {}
@@ -139,5 +140,5 @@ def _lines(lines: Iterable[BookedSeat]) -> list[Line]:
     return [Line(line.operator_id, line.fare) for line in lines]
 
 
-def _seat(line: BookedSeat) -> tuple[UUID, str]:
+def _seat(line: BookedSeat | CancelledSeat) -> tuple[UUID, str]:
     return line.trip_id, line.seat

@@ -42,12 +42,13 @@ async def request_refund(
     preferred: Shares,
     reason: str,
     id_: UUID | None = None,
+    of_excess: int | None = None,
 ) -> UUID:
     """Write a refund down, post it, defer the job that carries it out: all if `tx` commits, or nothing.
 
     `preferred` says which operator, or the platform, should give back how much; nobody gives back more than is owed in
-    their name. The booking is locked. `id_` makes asking for the same refund twice one that is refused. Raises
-    payments.RefundExceedsCharge.
+    their name. The booking is locked. `id_` makes asking for the same refund twice one that is refused. `of_excess` of
+    the amount is what was paid beyond the price; None: the price goes back first. Raises payments.RefundExceedsCharge.
     """
     refund = await payments.request_refund(
         tx,
@@ -58,6 +59,7 @@ async def request_refund(
         currency=amount.currency,
         reason=reason,
         id_=id_,
+        of_excess=of_excess,
     )
     left = await ledger_reads.liabilities(tx, booking=booking, currency=amount.currency)
     await ledger.post(

@@ -12,6 +12,8 @@ from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
+
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.bookings import actions as bookings
@@ -22,6 +24,7 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.fees import reads as fee_reads
 from kiti.fees.model import Part
+from kiti.flows.equivalent_seats import take_instead
 from kiti.flows.holds import can_board, hold_until, wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
@@ -115,6 +118,39 @@ async def fail_attempt(
             )
         ],
     )
+
+
+async def adopt(tx: Transaction, house: House, *, payment: UUID, truth: Captured) -> Payment:
+    """Take money for this payment, under whatever reference it came to the gateway: a person says what it is for.
+
+    It becomes what money that came by itself becomes. Nobody may have written the transaction down before.
+    """
+    return await _captured(tx, house, payment, msgspec.structs.replace(truth, reference=str(payment)))
+
+
+async def give_back_rest(tx: Transaction, house: House, payment: Payment, lines: list[BookedSeat]) -> None:
+    """Refund all of this payment that has bought nothing, as far as no refund has been asked for yet.
+
+    That is what has just come in if it found no seats, and what came short before another transaction paid in full.
+    """
+    reasons = {"surplus": "The booking was paid twice.", "unfulfillable": "The payment came too late for these seats."}
+    charges = await payment_reads.charges_of(tx, booking=payment.booking_id)
+    is_paid = any(charge.purpose == "fulfils" for charge in charges)
+    parts = await _parts(tx, payment)
+    for charge in charges:
+        if charge.payment_id != payment.id or charge.purpose == "fulfils" or charge.refund_reserved >= charge.amount:
+            continue
+        left = charge.amount - charge.refund_reserved
+        await request_refund(
+            tx,
+            house,
+            booking=payment.booking_id,
+            gateway=charge.gateway,
+            transaction_id=charge.transaction_id,
+            amount=Money(left, charge.currency),
+            preferred=shares_of(left, lines, parts),
+            reason=reasons["surplus" if is_paid else charge.purpose],
+        )
 
 
 def objection_to(paid: Money, due: Money) -> str | None:
@@ -228,8 +264,8 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
     assert truth.reference == str(payment.id), "whoever asked has compared the references"
     objection = objection_to(truth.amount, payment.total)
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
-    parts = (await (await fee_reads.of_payments(tx, bookings=[booking.id], payments=[payment.id]))())[payment.id]
-    purpose = await _purpose(tx, booking, lines, objection=objection)
+    parts = await _parts(tx, payment)
+    purpose = await _purpose(tx, house, booking, lines, objection=objection)
     await payments.record_charges(tx, charges=[charge_of(payment, truth, purpose)])
     await ledger.post_many(tx, postings=[posting_of(payment, truth, lines, parts)])
     # A payment that is done cannot go to review any more; what comes on top of it goes back.
@@ -246,7 +282,7 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
         receipts = [(booking, truth.amount)]
         await occasions.paid(tx, receipts=receipts, channels=house.settings.message_channels)
     if not is_for_a_person:
-        await _give_back(tx, house, payment, lines, parts)
+        await give_back_rest(tx, house, payment, lines)
     await audit.record(tx, events=[capture_event(payment, truth, purpose, objection)])
     return await payment_reads.by_id(tx, payment=payment.id)
 
@@ -259,33 +295,15 @@ async def _drop_other_attempt(tx: Transaction, paid: Payment) -> None:
         await payments.poll_later(tx, payment=other, seconds=0)
 
 
-async def _give_back(
-    tx: Transaction, house: House, payment: Payment, lines: list[BookedSeat], parts: list[Part]
-) -> None:
-    """Refund all of this payment that has bought nothing, as far as no refund has been asked for yet.
-
-    That is what has just come in if it found no seats, and what came short before another transaction paid in full.
-    """
-    reasons = {"surplus": "The booking was paid twice.", "unfulfillable": "The payment came too late for these seats."}
-    charges = await payment_reads.charges_of(tx, booking=payment.booking_id)
-    is_paid = any(charge.purpose == "fulfils" for charge in charges)
-    for charge in charges:
-        if charge.payment_id != payment.id or charge.purpose == "fulfils" or charge.refund_reserved >= charge.amount:
-            continue
-        left = charge.amount - charge.refund_reserved
-        await request_refund(
-            tx,
-            house,
-            booking=payment.booking_id,
-            gateway=charge.gateway,
-            transaction_id=charge.transaction_id,
-            amount=Money(left, charge.currency),
-            preferred=shares_of(left, lines, parts),
-            reason=reasons["surplus" if is_paid else charge.purpose],
-        )
+async def _parts(tx: Transaction, payment: Payment) -> list[Part]:
+    """What the payment is for beside the fares."""
+    told = await fee_reads.of_payments(tx, bookings=[payment.booking_id], payments=[payment.id])
+    return (await told())[payment.id]
 
 
-async def _purpose(tx: Transaction, booking: Booking, lines: list[BookedSeat], *, objection: str | None) -> Purpose:
+async def _purpose(
+    tx: Transaction, house: House, booking: Booking, lines: list[BookedSeat], *, objection: str | None
+) -> Purpose:
     """What the money is good for. Claims the seats for ever where it fulfils the booking."""
     charges = await payment_reads.charges_of(tx, booking=booking.id)
     if any(charge.purpose == "fulfils" for charge in charges):
@@ -295,7 +313,10 @@ async def _purpose(tx: Transaction, booking: Booking, lines: list[BookedSeat], *
     if not await can_board(tx, booking=booking, lines=lines):
         return "unfulfillable"
     claims = await seats.confirm(tx, wants=wants_of(lines))
-    return "fulfils" if isinstance(claims[booking.id], Claimed) else "unfulfillable"
+    if isinstance(claims[booking.id], Claimed):
+        return "fulfils"
+    channels = house.settings.message_channels
+    return "fulfils" if await take_instead(tx, booking=booking, lines=lines, channels=channels) else "unfulfillable"
 
 
 async def _declined(tx: Transaction, house: House, payment_id: UUID, reason: str) -> Payment:

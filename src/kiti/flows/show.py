@@ -1,13 +1,13 @@
 """What pages and API show of bookings, seats and payments: reads that join slices, and change nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from kiti.bookings import reads as booking_reads
-from kiti.bookings.model import BookedSeat, Booking
+from kiti.bookings.model import BookedSeat, Booking, CancelledSeat, Replacement
 from kiti.core.money import Money
 from kiti.fees import reads as fee_reads
 from kiti.flows.availability import SeatMap
@@ -23,7 +23,8 @@ PaymentStatus = Literal["PENDING", "COMPLETED", "FAILED", "EXPIRED", "REFUNDED",
 class BookingView(msgspec.Struct, frozen=True, kw_only=True):
     """A booking with its seats, its trips, its latest attempt to pay and its price.
 
-    The price is what was written down for who is paying or has paid; before that, what the dearest way to pay costs.
+    `lines` travel; `cancelled` do not any more; `replaced` are among the lines, in the place of lost seats. The price
+    is what was written down for who is paying or has paid; before that, what the dearest way to pay costs.
     """
 
     booking: Booking
@@ -31,6 +32,14 @@ class BookingView(msgspec.Struct, frozen=True, kw_only=True):
     trips: Mapping[UUID, TripDetail]
     payment: "PaymentView | None"
     price: Price
+    cancelled: Sequence[CancelledSeat] = ()
+    replaced: Sequence[Replacement] = ()
+
+    @property
+    def can_decline(self) -> bool:
+        """Whether there are seats in the place of lost ones that may still be declined."""
+        is_open = any(seat.decline_until > self.booking.now for seat in self.replaced)
+        return is_open and self.booking.state == "confirmed"
 
     def by_trip(self) -> list[tuple[TripDetail, list[BookedSeat]]]:
         """The seat lines grouped by trip, in the traveller's order."""
@@ -79,6 +88,10 @@ async def booking(house: House, booking_id: UUID) -> BookingView:
     async with house.db.reader() as reader:
         found = await booking_reads.by_id(reader, booking=booking_id)
         lines = await booking_reads.seats_of(reader, bookings=[booking_id])
+        # Before there was money nothing can have been given back or replaced.
+        was_paid = found.confirmed_at is not None
+        cancelled = await booking_reads.cancelled_seats(reader, booking=booking_id) if was_paid else []
+        replaced = await booking_reads.replacements(reader, booking=booking_id) if was_paid else []
         attempt = await payment_reads.newest_of_booking(reader, booking=booking_id)
         standing = None if attempt is None else await payment_reads.standing(reader, payment=attempt)
         is_told = attempt is not None and (attempt.is_open or not _may_be_paid(found))
@@ -87,7 +100,9 @@ async def booking(house: House, booking_id: UUID) -> BookingView:
     trips = {line.trip_id: await house.catalogue.trip(line.trip_id) for line in lines}
     shown = None if attempt is None or standing is None else PaymentView(payment=attempt, standing=standing)
     price = price_of(Money(found.amount, found.currency), parts)
-    return BookingView(booking=found, lines=lines, trips=trips, payment=shown, price=price)
+    return BookingView(
+        booking=found, lines=lines, trips=trips, payment=shown, price=price, cancelled=cancelled, replaced=replaced
+    )
 
 
 async def prices_by_method(house: House, view: BookingView, methods: Iterable[str]) -> dict[str, Price]:

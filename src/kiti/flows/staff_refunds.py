@@ -1,4 +1,7 @@
-"""Staff give money back: all that is left of a payment or a part of it, with a reason. Seats and tickets stay."""
+"""Staff give money back: all that is left of a payment, a part of it, or what was paid beyond the price, with a reason.
+
+Seats and tickets stay.
+"""
 
 from uuid import UUID, uuid5
 
@@ -21,24 +24,36 @@ from kiti.people.model import Staff
 
 # The namespace of refunds that staff ask for with a key (RFC 9562, version 5).
 REFUNDS = UUID("5f0f6c1e-6b69-5469-8000-726566756e64")
+NO_EXCESS = "Nothing was paid here beyond the price, or it has gone back already."
 
 
 async def refund_payment(
-    house: House, *, payment: UUID, amount: int | None, reason: str, staff: Staff, key: str = ""
+    house: House,
+    *,
+    payment: UUID,
+    amount: int | None,
+    reason: str,
+    staff: Staff,
+    key: str = "",
+    excess: bool = False,
 ) -> Refund:
     """Ask for money to go back, in minor units of the payment's currency; None is all that is left of it.
 
-    With a `key` (the request's Idempotency-Key) the refund has one id however often the same person asks. Raises
-    NotAllowed, NotFound, InvalidInput, RefundExceedsCharge. Of several at once no two together exceed what was paid:
-    the row of the charge refuses.
+    An amount is taken from the price first. `excess` means all that is left of what was paid beyond the price, and
+    nothing of the price. With a `key` (the request's Idempotency-Key) the refund has one id however often the same
+    person asks. Raises NotAllowed, NotFound, InvalidInput, RefundExceedsCharge. Of several at once no two together
+    exceed what was paid: the row of the charge refuses.
     """
     why = reason_of(reason)
+    if excess and amount is not None:
+        raise InvalidInput("amount", "The excess goes back whole. Leave the amount out.")
     if amount is not None and amount <= 0:
         raise InvalidInput("amount", "Give an amount above zero, in minor units, or none for all that is left.")
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment)
         lines = await booking_reads.seats_of(reader, bookings=[found.booking_id])
-    for operator in {line.operator_id for line in lines}:
+        operators = await booking_reads.operators_of(reader, booking=found.booking_id)
+    for operator in operators:
         require(staff, "refunds.make", operator=operator)
 
     id_ = uuid5(REFUNDS, f"{staff.id} {payment} {key}") if key else new_id()
@@ -53,10 +68,12 @@ async def refund_payment(
         charge = max(mine, key=lambda one: one.amount - one.refund_reserved, default=None)
         if charge is None:
             raise RefundExceedsCharge("Nothing was paid here.")
-        wanted = charge.amount - charge.refund_reserved if amount is None else amount
+        beyond = await payment_reads.excess(tx, booking=found.booking_id) if charge.purpose == "fulfils" else 0
+        left = beyond if excess else charge.amount - charge.refund_reserved
+        wanted = left if amount is None else amount
         parts = (await (await fee_reads.of_payments(tx, bookings=[found.booking_id], payments=[payment]))())[payment]
         if wanted <= 0:
-            raise RefundExceedsCharge("All of this payment has gone back, or is on its way.")
+            raise RefundExceedsCharge(NO_EXCESS if excess else "All of this payment has gone back, or is on its way.")
         await request_refund(
             tx,
             house,
@@ -67,6 +84,7 @@ async def refund_payment(
             preferred=by_fares(wanted, lines) if charge.purpose == "fulfils" else shares_of(wanted, lines, parts),
             reason=why,
             id_=id_,
+            of_excess=wanted if excess else None,
         )
         return await payment_reads.refund(tx, refund=id_)
 

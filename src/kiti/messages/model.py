@@ -9,7 +9,7 @@ import msgspec
 
 State = Literal["queued", "sending", "sent", "parked"]
 Channel = Literal["email", "sms"]
-Event = Literal["held", "paid", "failed", "ticket", "changed", "cancelled", "refunded"]
+Event = Literal["held", "paid", "failed", "ticket", "changed", "reduced", "replaced", "cancelled", "refunded"]
 
 # sending -> queued is another attempt: it certainly did not go out, or nobody knows and once more is harmless.
 TRANSITIONS: dict[State, tuple[State, ...]] = {

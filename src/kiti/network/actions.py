@@ -145,7 +145,12 @@ async def set_fares(tx: Transaction, *, route: UUID, fares: list[Fare]) -> None:
 
 async def set_refund_policy(tx: Transaction, *, operator: UUID, policy: RefundPolicy) -> None:
     """Make this what an operator gives back from now on, cancelled bookings aside; raises UnknownCurrency."""
-    for currency in policy.fees:
+    amounts = [
+        (kind, currency, amount)
+        for kind, fees in (("seat", policy.fees), ("cancellation", policy.fees_once), ("kept", policy.kept))
+        for currency, amount in fees.items()
+    ]
+    for _, currency, _ in amounts:
         exponent(currency)
     await tx.execute(sql.drop_refund_rules, operator=operator)
     await tx.execute(sql.drop_refund_fees, operator=operator)
@@ -157,8 +162,17 @@ async def set_refund_policy(tx: Transaction, *, operator: UUID, policy: RefundPo
         percents=[rule.percent for rule in policy.rules],
     )
     await tx.execute(
-        sql.put_refund_fees, operator=operator, currencies=list(policy.fees), amounts=list(policy.fees.values())
+        sql.put_refund_fees,
+        operator=operator,
+        kinds=[kind for kind, _, _ in amounts],
+        currencies=[currency for _, currency, _ in amounts],
+        amounts=[amount for _, _, amount in amounts],
     )
+
+
+async def set_lost_seats(tx: Transaction, *, operator: UUID, replaces: bool) -> None:
+    """Say whether late money may buy other seats of this operator than those that were lost meanwhile."""
+    await tx.execute(sql.set_lost_seats, operator=operator, replaces=replaces)
 
 
 async def add_schedule(tx: Transaction, *, schedule: Schedule) -> None:

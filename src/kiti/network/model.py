@@ -455,10 +455,16 @@ DEFAULT_REFUND_RULES = (RefundRule(hours_before=24, percent=100), RefundRule(hou
 
 
 class RefundPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator gives back. `fees` is what it keeps of each seat, by currency, in minor units."""
+    """What an operator gives back. What it keeps is by currency, in minor units.
+
+    `kept` of each fare never goes back; the rules are about the rest. Of what they give, `fees` are kept of each seat
+    and `fees_once` of each cancellation, however many seats it is.
+    """
 
     rules: tuple[RefundRule, ...]
     fees: Mapping[str, int]
+    fees_once: Mapping[str, int] = {}
+    kept: Mapping[str, int] = {}
 
     def percent(self, *, seat_class: str, left: timedelta) -> int:
         """How much of a fare goes back when so much time is left; nothing where no rule reaches that far."""

@@ -587,6 +587,7 @@ ORDER BY operator_id ASC, class ASC, hours_before DESC;
 -- refund_fees :many
 SELECT
     operator_id,
+    kind,
     currency,
     amount
 FROM refund_fee
@@ -610,12 +611,21 @@ SELECT
 FROM unnest(%(classes)s::text[], %(hours)s::integer[], %(percents)s::smallint[]) AS new (class, hours_before, percent);
 
 -- put_refund_fees :execute
-INSERT INTO refund_fee (operator_id, currency, amount)
+INSERT INTO refund_fee (operator_id, kind, currency, amount)
 SELECT
     %(operator)s AS operator_id,
+    new.kind,
     new.currency,
     new.amount
-FROM unnest(%(currencies)s::text[], %(amounts)s::bigint[]) AS new (currency, amount);
+FROM unnest(%(kinds)s::text[], %(currencies)s::text[], %(amounts)s::bigint[]) AS new (kind, currency, amount);
+
+-- set_lost_seats :execute
+UPDATE operator SET replaces_lost_seats = %(replaces)s
+WHERE id = %(operator)s;
+
+-- replacing_lost_seats :many
+SELECT id FROM operator
+WHERE id = any(%(operators)s::uuid[]) AND replaces_lost_seats;
 
 -- operator_by_code :maybe
 SELECT id FROM operator

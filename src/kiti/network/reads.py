@@ -2,7 +2,7 @@
 
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -138,6 +138,7 @@ class _RefundRule(msgspec.Struct, frozen=True, kw_only=True):
 
 class _RefundFee(msgspec.Struct, frozen=True, kw_only=True):
     operator_id: UUID
+    kind: str
     currency: str
     amount: int
 
@@ -312,16 +313,23 @@ async def refund_policies(reader: Reader, *, operators: Sequence[UUID]) -> dict[
     for row in await reader.many(sql.refund_rules, _RefundRule, operators=list(operators)):
         rule = RefundRule(seat_class=row.seat_class, hours_before=row.hours_before, percent=row.percent)
         rules.setdefault(row.operator_id, []).append(rule)
-    fees: dict[UUID, dict[str, int]] = {}
+    fees: dict[tuple[UUID, str], dict[str, int]] = {}
     for fee in await reader.many(sql.refund_fees, _RefundFee, operators=list(operators)):
-        fees.setdefault(fee.operator_id, {})[fee.currency] = fee.amount
+        fees.setdefault((fee.operator_id, fee.kind), {})[fee.currency] = fee.amount
     return {
         operator: RefundPolicy(
             rules=tuple(rules.get(operator, DEFAULT_REFUND_RULES)),
-            fees=fees.get(operator, {}),
+            fees=fees.get((operator, "seat"), {}),
+            fees_once=fees.get((operator, "cancellation"), {}),
+            kept=fees.get((operator, "kept"), {}),
         )
         for operator in operators
     }
+
+
+async def replacing_lost_seats(reader: Reader, *, operators: Collection[UUID]) -> set[UUID]:
+    """Those of these operators who let late money buy other seats than the lost ones."""
+    return {row.id for row in await reader.many(sql.replacing_lost_seats, _ById, operators=list(operators))}
 
 
 async def _with_seats(reader: Reader, page: Sequence[_Departure]) -> tuple[TripFound, ...]:

@@ -13,6 +13,7 @@ from kiti.payments.model import (
     PAYMENT_TRANSITIONS,
     REFUND_TRANSITIONS,
     Break,
+    Charge,
     NewCharge,
     Payment,
     PaymentState,
@@ -172,10 +173,19 @@ async def request_refund(
     currency: str,
     reason: str,
     id_: UUID | None = None,
+    of_excess: int | None = None,
 ) -> UUID:
-    """Reserve the amount on its charge and write the refund down; raises RefundExceedsCharge."""
+    """Reserve the amount on its charge and write the refund down; raises RefundExceedsCharge.
+
+    `of_excess` of it is from what was paid beyond what was due, the rest from the price; None: the price goes first.
+    """
     reserved = await tx.execute(
-        sql.reserve_refund, booking=booking, gateway=gateway, transaction_id=transaction_id, amount=amount
+        sql.reserve_refund,
+        booking=booking,
+        gateway=gateway,
+        transaction_id=transaction_id,
+        amount=amount,
+        of_excess=of_excess,
     )
     if reserved != 1:
         raise RefundExceedsCharge("That is more than is left of this payment to refund.")
@@ -191,6 +201,29 @@ async def request_refund(
         reason=reason,
     )
     return refund
+
+
+async def accept_charge(tx: Transaction, *, charge: Charge) -> None:
+    """Let money that came short fulfil its booking; raises PaymentChanged where it is not waiting any more."""
+    accepted = await tx.execute(
+        sql.accept_charge,
+        booking=charge.booking_id,
+        gateway=charge.gateway,
+        transaction_id=charge.transaction_id,
+    )
+    if accepted != 1:
+        raise PaymentChanged("This money has bought something or gone back meanwhile.")
+
+
+async def resolve_break(
+    tx: Transaction, *, gateway: str, transaction_id: str, booking: UUID | None, resolution: str
+) -> None:
+    """Say what became of money for nothing that we knew; raises PaymentChanged where it is no break any more."""
+    resolved = await tx.execute(
+        sql.resolve_break, gateway=gateway, transaction_id=transaction_id, booking=booking, resolution=resolution
+    )
+    if resolved != 1:
+        raise PaymentChanged("Nothing is open about this transaction any more.")
 
 
 async def note_trip_refund(tx: Transaction, *, booking: UUID, trip: UUID, refund: UUID | None) -> None:

@@ -188,12 +188,51 @@ FROM unnest(
     %(amounts)s::bigint[], %(currencies)s::text[], %(fees)s::text[]
 ) AS taken (booking_id, gateway, transaction_id, payment_id, purpose, amount, currency, fee_exact);
 
--- No two refunds together can exceed the charge: the row itself refuses.
+-- No two refunds together can exceed the charge: the row itself refuses. Nor does what goes back of the price take of
+-- what was paid beyond it, or the other way round. Without `of_excess` the price goes first.
 -- reserve_refund :execute
-UPDATE charge SET refund_reserved = refund_reserved + %(amount)s
+UPDATE charge SET
+    refund_reserved = charge.refund_reserved + %(amount)s::bigint,
+    excess_reserved = charge.excess_reserved + coalesce(
+        %(of_excess)s::bigint,
+        greatest(
+            0,
+            charge.refund_reserved - charge.excess_reserved + %(amount)s::bigint
+            - least(charge.amount, payment.amount + payment.fee)
+        )
+    )
+FROM payment
+WHERE
+    charge.booking_id = %(booking)s AND charge.gateway = %(gateway)s AND charge.transaction_id = %(transaction_id)s
+    AND payment.booking_id = charge.booking_id AND payment.id = charge.payment_id
+    AND charge.refund_reserved + %(amount)s::bigint <= charge.amount
+    AND (
+        %(of_excess)s::bigint IS NULL
+        OR (
+            charge.excess_reserved + %(of_excess)s::bigint
+            <= greatest(0, charge.amount - payment.amount - payment.fee)
+            AND charge.refund_reserved - charge.excess_reserved + %(amount)s::bigint - %(of_excess)s::bigint
+            <= least(charge.amount, payment.amount + payment.fee)
+        )
+    );
+
+-- What a booking was paid beyond what was due, as far as it has not gone back.
+-- excess_of :maybe
+SELECT
+    least(
+        charge.amount - charge.refund_reserved,
+        greatest(0, charge.amount - payment.amount - payment.fee) - charge.excess_reserved
+    ) AS amount
+FROM charge
+INNER JOIN payment ON charge.booking_id = payment.booking_id AND charge.payment_id = payment.id
+WHERE charge.booking_id = %(booking)s AND charge.purpose = 'fulfils';
+
+-- A person takes money that came short for all that is due: it buys the seats after all, once.
+-- accept_charge :execute
+UPDATE charge SET purpose = 'fulfils'
 WHERE
     booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s
-    AND refund_reserved + %(amount)s <= amount;
+    AND purpose = 'unfulfillable' AND refund_reserved = 0;
 
 -- open_refund :execute
 INSERT INTO refund (
@@ -356,11 +395,24 @@ SELECT
     CASE WHEN %(operator)s::uuid IS NULL THEN payment.amount + payment.fee ELSE part.fares END AS amount,
     payment.currency,
     payment.failure_reason,
-    payment.created_at
+    payment.created_at,
+    CASE
+        WHEN %(operator)s::uuid IS NULL AND charge.amount > payment.amount + payment.fee
+            THEN least(
+                charge.amount - charge.refund_reserved,
+                charge.amount - payment.amount - payment.fee - charge.excess_reserved
+            )
+        ELSE 0
+    END AS excess
 FROM payment
 INNER JOIN booking ON payment.booking_id = booking.id
+LEFT JOIN charge
+    ON
+        payment.booking_id = charge.booking_id
+        AND payment.id = charge.payment_id
+        AND charge.purpose = 'fulfils'
 INNER JOIN LATERAL (
-    SELECT sum(line.fare)::bigint AS fares FROM booking_seat AS line
+    SELECT sum(line.fare)::bigint AS fares FROM every_seat AS line
     WHERE
         line.booking_id = payment.booking_id
         AND (%(operator)s::uuid IS NULL OR line.operator_id = %(operator)s::uuid)
@@ -379,13 +431,28 @@ SELECT
     booking.reference,
     CASE WHEN %(operator)s::uuid IS NULL THEN payment.amount + payment.fee ELSE part.fares END AS amount,
     payment.currency,
+    came.amount AS came,
+    came.currency AS came_currency,
     coalesce(payment.failure_reason, '') AS reason,
     coalesce(began.at, payment.created_at) AS since,
     kiti_now() AS now
 FROM payment
 INNER JOIN booking ON payment.booking_id = booking.id
+-- Nearly always one; of several the largest is what a person could accept.
+LEFT JOIN LATERAL (
+    SELECT
+        charge.amount,
+        charge.currency
+    FROM charge
+    WHERE
+        charge.booking_id = payment.booking_id AND charge.payment_id = payment.id
+        AND charge.refund_reserved < charge.amount
+        AND %(operator)s::uuid IS NULL
+    ORDER BY (charge.currency = payment.currency) DESC, charge.amount DESC, charge.transaction_id ASC
+    LIMIT 1
+) AS came ON TRUE
 INNER JOIN LATERAL (
-    SELECT sum(line.fare)::bigint AS fares FROM booking_seat AS line
+    SELECT sum(line.fare)::bigint AS fares FROM every_seat AS line
     WHERE
         line.booking_id = payment.booking_id
         AND (%(operator)s::uuid IS NULL OR line.operator_id = %(operator)s::uuid)
@@ -417,7 +484,7 @@ INNER JOIN LATERAL (
     SELECT
         count(*) FILTER (WHERE line.operator_id = %(operator)s::uuid) AS theirs,
         count(*) FILTER (WHERE line.operator_id <> %(operator)s::uuid) AS others
-    FROM booking_seat AS line
+    FROM every_seat AS line
     WHERE line.booking_id = refund.booking_id
 ) AS part ON %(operator)s::uuid IS NULL OR part.theirs > 0
 WHERE refund.state = 'needs_attention'
@@ -487,7 +554,10 @@ FROM
         %(transactions)s::text[], %(kinds)s::text[], %(bookings)s::uuid[], %(details)s::text[]
     ) AS found (transaction_id, kind, booking_id, detail)
 ON CONFLICT (transaction_id, gateway, kind) DO UPDATE
-    SET detail = excluded.detail, seen_at = excluded.seen_at, resolved_at = NULL;
+    SET
+        detail = excluded.detail,
+        seen_at = excluded.seen_at,
+        resolved_at = CASE WHEN known.resolution IS NULL THEN NULL ELSE known.resolved_at END;
 
 -- What a comparison of that day does not find any more is over.
 -- resolve_breaks :execute
@@ -509,4 +579,28 @@ SELECT
 FROM reconciliation_break
 WHERE resolved_at IS NULL
 ORDER BY found_at, transaction_id, kind
+LIMIT %(limit)s;
+
+-- A person has said what becomes of it: once, and for good.
+-- resolve_break :execute
+UPDATE reconciliation_break SET
+    resolved_at = kiti_now(), resolution = %(resolution)s, booking_id = coalesce(%(booking)s::uuid, booking_id)
+WHERE
+    transaction_id = %(transaction_id)s AND gateway = %(gateway)s AND kind = 'missing_ours'
+    AND resolved_at IS NULL;
+
+-- Money that a gateway took for nothing that we know.
+-- unclaimed :many
+SELECT
+    transaction_id,
+    gateway,
+    kind,
+    day,
+    booking_id,
+    detail,
+    found_at,
+    kiti_now() AS now
+FROM reconciliation_break
+WHERE resolved_at IS NULL AND kind = 'missing_ours'
+ORDER BY found_at, transaction_id
 LIMIT %(limit)s;

@@ -41,6 +41,10 @@ class _Id(msgspec.Struct, frozen=True):
     id: UUID
 
 
+class _Amount(msgspec.Struct, frozen=True):
+    amount: int
+
+
 async def by_id(reader: Reader, *, payment: UUID) -> Payment:
     """The payment; raises NotFound."""
     found = await reader.maybe(sql.by_id, Payment, id=payment)
@@ -87,6 +91,12 @@ async def charge(reader: Reader, *, booking: UUID, gateway: str, transaction_id:
 async def charges_of(reader: Reader, *, booking: UUID) -> list[Charge]:
     """Everything that was ever taken for a booking."""
     return await reader.many(sql.charges_of_booking, Charge, booking=booking)
+
+
+async def excess(reader: Reader, *, booking: UUID) -> int:
+    """What a booking was paid beyond what was due and has not gone back, in minor units of its charge."""
+    found = await reader.maybe(sql.excess_of, _Amount, booking=booking)
+    return 0 if found is None else max(0, found.amount)
 
 
 async def due_for_poll(reader: Reader, *, limit: int) -> list[UUID]:
@@ -138,7 +148,10 @@ async def attention(reader: Reader) -> Attention:
 
 
 class PaymentLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment as a line of the office; `amount` in minor units is all of it, or an operator's part."""
+    """A payment as a line of the office; `amount` in minor units is all of it, or an operator's part.
+
+    `excess` was paid beyond what was due and can go back; nobody but staff of the platform is told.
+    """
 
     id: UUID
     booking_id: UUID
@@ -150,16 +163,23 @@ class PaymentLine(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     failure_reason: str | None
     created_at: datetime
+    excess: int = 0
 
 
 class ReviewLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment in review, why, and since when."""
+    """A payment in review, why, and since when.
+
+    `amount` is what was due; `came` is the money that waits, None where there is none that could be told, and for
+    staff of an operator.
+    """
 
     id: UUID
     booking_id: UUID
     reference: str
     amount: int
     currency: str
+    came: int | None
+    came_currency: str | None
     reason: str
     since: datetime
     now: datetime
@@ -227,3 +247,8 @@ async def charges_between(reader: Reader, *, gateway: str, since: datetime, unti
 async def open_breaks(reader: Reader, *, limit: int) -> list[OpenBreak]:
     """Where books differ, the oldest first."""
     return await reader.many(sql.open_breaks, OpenBreak, limit=limit)
+
+
+async def unclaimed(reader: Reader, *, limit: int) -> list[OpenBreak]:
+    """Money that gateways took for nothing that we know, the oldest first."""
+    return await reader.many(sql.unclaimed, OpenBreak, limit=limit)

@@ -1,5 +1,6 @@
 """Seat claims: the words, and the pure choice of good seats."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -122,6 +123,19 @@ def best_seats(free: list[Place], count: int, wishes: Wishes = NO_WISHES, *, cho
             granted.sort(key=lambda found: _rank(found[0], found[1], wishes))
             return [place.number for place in granted[choice % len(granted)][1]]
     return _around_accessible(ordered, count)
+
+
+def nearest_seats(free: Sequence[Place], count: int, *, around: Sequence[Place]) -> list[str] | None:
+    """The `count` seats nearest to any of those that a party has already; None where fewer are free."""
+    assert around, "nearest to nothing"
+
+    def distance(place: Place) -> tuple[int, int, int]:
+        return min(
+            (abs(place.deck - one.deck), abs(place.row - one.row), abs(place.column - one.column)) for one in around
+        )
+
+    near = sorted(free, key=lambda place: (distance(place), place.is_accessible, place.row, place.column))
+    return [place.number for place in near[:count]] if len(near) >= count else None
 
 
 def _rank(stranded: int, chosen: list[Place], wishes: Wishes) -> tuple[int, int, int, int, int, int]:

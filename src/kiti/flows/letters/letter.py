@@ -6,6 +6,7 @@ becomes HTML once, before any value is in it, so nothing that a person typed is 
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -109,6 +110,11 @@ def _said(about: About) -> dict[str, Any]:
         "amount": amount.format(said.language),
         "is_holding": message.is_holding,
         "is_by_operator": "trip" in message.data,
+        "gone": str(message.data.get("gone", "")),
+        "gone_seats": str(message.data.get("gone_seats", "")),
+        "goes_back": int(message.data.get("amount", 0)) > 0,
+        "lost": str(message.data.get("lost", "")),
+        "decline_until": _moment(str(message.data.get("decline_until", "")), boards.timezone),
         "link": f"{about.base_url}/bookings/{message.booking_id}{page}?token={token}",
         "find": f"{about.base_url}/find",
     }
@@ -164,6 +170,11 @@ def _ride(trip: TripDetail, from_seq: int, to_seq: int, lines: Sequence[BookedSe
         operator=trip.trip.operator_name,
         short_departure=f"{departs:%d/%m %H:%M}",
     )
+
+
+def _moment(instant: str, timezone: str) -> str:
+    """24/11 06:30 by the clocks of a time zone; "" for none."""
+    return f"{local(datetime.fromisoformat(instant), timezone=timezone):%d/%m %H:%M}" if instant else ""
 
 
 def _short(rides: Sequence[Ride]) -> str:

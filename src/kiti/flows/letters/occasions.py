@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from kiti.bookings.model import Booking
@@ -42,6 +43,27 @@ async def cancelled(tx: Transaction, *, bookings: Iterable[Booking], channels: C
     """These bookings were given up. One statement."""
     new = [message for booking in bookings for message in _to(booking, "cancelled", channels)]
     await messages.enqueue_many(tx, new=new)
+
+
+async def reduced(
+    tx: Transaction, *, booking: Booking, gone: str, gone_seats: str, amount: Money, channels: Collection[Channel]
+) -> None:
+    """Some seats of the booking were cancelled: these, in full and in short, for that amount. Told each time."""
+    data: dict[str, str | int] = {
+        "gone": gone,
+        "gone_seats": gone_seats,
+        "amount": amount.amount,
+        "currency": amount.currency,
+    }
+    await messages.enqueue_many(tx, new=_to(booking, "reduced", channels, subject=new_id(), data=data))
+
+
+async def replaced(
+    tx: Transaction, *, booking: Booking, lost: str, decline_until: datetime, channels: Collection[Channel]
+) -> None:
+    """The booking has other seats than those that were lost, and whoever has it may decline them until then."""
+    data: dict[str, str | int] = {"lost": lost, "decline_until": decline_until.isoformat()}
+    await messages.enqueue_many(tx, new=_to(booking, "replaced", channels, data=data))
 
 
 async def trip_cancelled(tx: Transaction, *, booking: Booking, trip: UUID, channels: Collection[Channel]) -> None:

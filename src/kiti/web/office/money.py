@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -15,11 +15,20 @@ from kiti.core.money import Money
 from kiti.flows import office
 from kiti.flows.house import House
 from kiti.flows.office import EXPORT_LINES, STATES, STATUS_OF, Filter, filter_of
+from kiti.flows.review import Action, attach, close_unclaimed, review
+from kiti.flows.staff_refunds import refund_payment
 from kiti.payments.model import REFUND_TRANSITIONS
 from kiti.payments.reads import PaymentLine
 from kiti.people.model import Session, Staff
 from kiti.web.office.entry import HOME, at_desk, at_desk_with_form, office_page
 
+DECISIONS = {
+    "accept": "what came was accepted, and the booking is confirmed",
+    "refund": "what came is on its way back",
+    "close": "the case is closed",
+    "ask": "the gateway was asked",
+    "attach": "the money belongs to that payment now",
+}
 COLUMNS = ("payment", "reference", "made", "status", "amount", "currency", "method", "gateway", "reason")
 # A cell that begins with one of these is a formula to a spreadsheet, and what a gateway says is not ours.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -35,7 +44,8 @@ async def show_payments(request: Request[Any, Any, Any], house: House) -> Respon
     except InvalidInput as wrong:
         usual = filter_of(session.staff, status="", since="", until="")
         return _payments(session, usual, office.Lines([], None), errors={wrong.field: wrong.message})
-    return _payments(session, wanted, await office.payments(house, staff=session.staff, wanted=wanted, before=before))
+    lines = await office.payments(house, staff=session.staff, wanted=wanted, before=before)
+    return _payments(session, wanted, lines, is_sent_back="sent_back" in request.query_params)
 
 
 @get("/payments.csv")
@@ -67,6 +77,7 @@ async def show_queue(request: Request[Any, Any, Any], house: House) -> Response[
         most=office.QUEUE_LINES,
         money=Money,
         age=_age,
+        decided=DECISIONS.get(request.query_params.get("decided", ""), ""),
         asked=_known(request, "payment", STATES),
         sent=_known(request, "refund", REFUND_TRANSITIONS),
     )
@@ -80,6 +91,50 @@ async def ask_gateway(request: Request[Any, Any, Any], house: House, payment_id:
     return Redirect(f"{HOME}/review?payment={STATUS_OF[settled.state]}", status_code=303)
 
 
+@post("/payments/{payment_id:uuid}/review", status_code=303)
+async def decide(request: Request[Any, Any, Any], house: House, payment_id: UUID) -> Response[Any]:
+    """Accept, send back or close a payment in review."""
+    session = await at_desk_with_form(request, house)
+    form = await request.form()
+    action = str(form.get("action", ""))
+    if action not in get_args(Action):
+        raise InvalidInput("action", "Choose what becomes of it.")
+    await review(house, payment=payment_id, action=action, reason=str(form.get("reason", "")), staff=session.staff)  # type: ignore[arg-type] # looked up above
+    return Redirect(f"{HOME}/review?decided={action}", status_code=303)
+
+
+@post("/unclaimed", status_code=303)
+async def decide_unclaimed(request: Request[Any, Any, Any], house: House) -> Response[Any]:
+    """Say which payment money of an unknown reference is for, or close the case."""
+    session = await at_desk_with_form(request, house)
+    form = await request.form()
+    action, gateway, transaction, payment, reason = (
+        str(form.get(name, "")) for name in ("action", "gateway", "transaction", "payment", "reason")
+    )
+    if action == "attach":
+        await attach(
+            house,
+            gateway=gateway,
+            transaction_id=transaction,
+            payment=_payment_id(payment),
+            reason=reason,
+            staff=session.staff,
+        )
+    else:
+        await close_unclaimed(house, gateway=gateway, transaction_id=transaction, reason=reason, staff=session.staff)
+    return Redirect(f"{HOME}/review?decided={'attach' if action == 'attach' else 'close'}", status_code=303)
+
+
+@post("/payments/{payment_id:uuid}/excess", status_code=303)
+async def send_excess_back(request: Request[Any, Any, Any], house: House, payment_id: UUID) -> Response[Any]:
+    """What was paid beyond what was due goes back; the price stays."""
+    session = await at_desk_with_form(request, house)
+    await refund_payment(
+        house, payment=payment_id, amount=None, reason="Paid beyond the price.", staff=session.staff, excess=True
+    )
+    return Redirect(f"{HOME}/payments?sent_back=1", status_code=303)
+
+
 @post("/refunds/{refund_id:uuid}/send", status_code=303)
 async def send_refund(request: Request[Any, Any, Any], house: House, refund_id: UUID) -> Response[Any]:
     """Send a refund that needs attention once more."""
@@ -89,7 +144,12 @@ async def send_refund(request: Request[Any, Any, Any], house: House, refund_id: 
 
 
 def _payments(
-    session: Session, wanted: Filter, lines: office.Lines, *, errors: dict[str, str] | None = None
+    session: Session,
+    wanted: Filter,
+    lines: office.Lines,
+    *,
+    errors: dict[str, str] | None = None,
+    is_sent_back: bool = False,
 ) -> Response[Any]:
     typed = {"status": wanted.status or "", "since": str(wanted.since), "until": str(wanted.until)}
     return office_page(
@@ -103,6 +163,7 @@ def _payments(
         lines=lines.payments,
         money=Money,
         timezone=office.timezone_of(session.staff),
+        sent_back=is_sent_back,
         export=f"{HOME}/payments.csv?{urlencode(typed)}",
         older=f"{HOME}/payments?{urlencode({**typed, 'before': lines.next_before})}" if lines.next_before else "",
         errors=errors or {},
@@ -161,4 +222,20 @@ def _age(seconds: float) -> str:
     return f"{max(0, int(seconds // 60))} min"
 
 
-ROUTES = [show_payments, export_payments, show_queue, ask_gateway, send_refund]
+def _payment_id(typed: str) -> UUID:
+    try:
+        return UUID(typed.strip())
+    except ValueError:
+        raise InvalidInput("payment", "Write the payment's id, as the list of payments shows it.") from None
+
+
+ROUTES = [
+    show_payments,
+    export_payments,
+    show_queue,
+    ask_gateway,
+    decide,
+    decide_unclaimed,
+    send_excess_back,
+    send_refund,
+]

@@ -6,11 +6,14 @@ import structlog
 from litestar import Request, Response, Router, get, post
 from litestar.response import Redirect
 
+from kiti.bookings.actions import WrongState
 from kiti.core.errors import InvalidInput, KitiError, NotAllowed, NotFound, Overloaded
 from kiti.flows import office
+from kiti.flows.checkout import GatewayUnclear
 from kiti.flows.house import House
+from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.sign_in import WrongCredentials, check_password, close_others, close_session, open_session
-from kiti.payments.actions import PaymentChanged
+from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
 from kiti.people.model import MAY
 from kiti.web.office.entry import (
     HOME,
@@ -42,6 +45,11 @@ TABLE: tuple[tuple[type[KitiError], int, str], ...] = (
     (NotFound, 404, "There is nothing here"),
     (InvalidInput, 422, "Something in the address is wrong"),
     (PaymentChanged, 409, "It has changed meanwhile"),
+    (WrongState, 409, "That is not possible as it stands"),
+    (SeatsTaken, 409, "Somebody else has the seats"),
+    (TripNotOnSale, 409, "The trip cannot be boarded any more"),
+    (RefundExceedsCharge, 409, "There is nothing left to send back"),
+    (GatewayUnclear, 504, "The gateway did not answer"),
 )
 
 

@@ -13,7 +13,7 @@ from jinja2.runtime import Context
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 
-from kiti.bookings.model import BookedSeat, Booking
+from kiti.bookings.model import BookedSeat, Booking, CancelledSeat
 from kiti.core.clock import local
 from kiti.core.money import Money
 from kiti.core.text import LANGUAGES
@@ -79,6 +79,7 @@ def environment() -> Environment:
     found.globals["nights"] = _nights
     found.globals["fare"] = _fare
     found.globals["money_of"] = Money
+    found.globals["refunded"] = _refunded
     found.globals["languages"] = LANGUAGES
     found.filters |= {
         "money": _money,
@@ -149,8 +150,12 @@ def _nights(boards: TripStop, alights: TripStop) -> int:
     return (arrival - local(boards.departs_at, timezone=boards.timezone).date()).days
 
 
-def _fare(line: BookedSeat, booking: Booking) -> Money:
+def _fare(line: BookedSeat | CancelledSeat, booking: Booking) -> Money:
     return Money(line.fare, booking.currency)
+
+
+def _refunded(seat: CancelledSeat, booking: Booking) -> Money:
+    return Money(seat.refunded, booking.currency)
 
 
 def _phone(number: str) -> str:

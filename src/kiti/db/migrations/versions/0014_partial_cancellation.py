@@ -1,4 +1,4 @@
-"""Cancelling a part of a booking, and seats like those that were lost."""
+"""Cancelling a part of a booking, seats in the place of lost ones, and what was paid beyond the price."""
 
 from pathlib import Path
 
