@@ -1,20 +1,25 @@
-"""What the contract is run against: each adapter, and the simulator's control API."""
+"""What the contract is run against: each provider's adapter with its end of the simulator.
 
-from collections.abc import Callable, Mapping
-from typing import Any
-from uuid import uuid4
+A new adapter is one more entry of PROVIDERS; what only that provider does has a test file of its own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import httpx
 
+from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.gateways.flutterwave import Flutterwave
-from kiti.gateways.gateway import CheckoutRequest, Gateway
+from kiti.gateways.gateway import CheckoutRequest, Gateway, Method
 
 TIMEOUT_SECONDS = 2.0
+Delivery = tuple[dict[str, str], bytes]
 
 
 class Simulator:
-    """A running simulator. Amounts are in major units, as it speaks them."""
+    """A running simulator. Amounts are as the provider speaks them."""
 
     secret_key = "FLWSECK_TEST-contract"
     webhook_hash = "contract-webhook-hash"
@@ -30,17 +35,14 @@ class Simulator:
         )
 
     def fail(self, **fault: Any) -> None:
-        self._post("/_sim/faults", {"api": fault})
+        self.post("/_sim/faults", {"api": fault})
 
     def configure(self, **changes: Any) -> None:
-        self._post("/_sim/config", changes)
+        self.post("/_sim/config", changes)
 
     def pay(self, reference: str, action: str = "pay", **options: Any) -> list[str]:
-        told = self._post("/_sim/pay", {"tx_ref": reference, "action": action, **options})
+        told = self.post("/_sim/pay", {"tx_ref": reference, "action": action, **options})
         return [str(identity) for identity in told["transaction_ids"]]
-
-    def set_refund(self, refund_id: str, **state: Any) -> None:
-        self._post(f"/_sim/refunds/{refund_id}", state)
 
     def state(self, reference: str) -> dict[str, Any]:
         answer = self._client.get("/_sim/state", params={"tx_ref": reference}).raise_for_status()
@@ -49,31 +51,85 @@ class Simulator:
     def calls(self, call: str) -> int:
         return int(self.state("nothing")["calls"].get(call, 0))
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return dict(self._client.post(path, json=body).raise_for_status().json())
 
 
-def flutterwave(simulator: Simulator, *, url: str = "") -> Gateway:
-    return Flutterwave(
-        base_url=f"{url or simulator.url}/v3",
-        secret_key=simulator.secret_key,
-        webhook_hash=simulator.webhook_hash,
-        timeout_seconds=TIMEOUT_SECONDS,
-    )
+class Provider(Protocol):
+    """One gateway: its adapter, and how the simulator is made to do there what the contract is about."""
+
+    method: Method
+    # As the simulator counts calls and matches faults.
+    open_call: str
+    refund_call: str
+    refund_fault: str
+    unknown_transaction: str
+    unknown_refund: str
+    unknown_page: str
+    amounts: Sequence[Money]
+
+    def adapter(self, simulator: Simulator, *, url: str = "") -> Gateway:
+        """An adapter that speaks to the simulator, or to `url`."""
+
+    async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:
+        """Have the money taken; the gateway's transaction."""
+
+    def keep_refunds_waiting(self, simulator: Simulator) -> None:
+        """Refunds stay as they are until `end_refund`."""
+
+    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+        """Pay a refund out, or have it fail."""
+
+    def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
+        """The webhooks about a payment so far: headers and body."""
 
 
-ADAPTERS: Mapping[str, Callable[[Simulator], Gateway]] = {"flutterwave": flutterwave}
+class FlutterwaveV3:
+    method: Method = "MOBILE_MONEY"
+    open_call = "POST /v3/payments"
+    refund_call = "POST /v3/transactions/{id}/refund"
+    refund_fault = "POST *refund"
+    unknown_transaction = "999"
+    unknown_refund = "1"
+    unknown_page = "http://127.0.0.1/pay/none"
+    amounts = (Money(150_050, "KES"), Money(50_000, "UGX"), Money(12_345, "XOF"))
+
+    def adapter(self, simulator: Simulator, *, url: str = "") -> Gateway:
+        return Flutterwave(
+            base_url=f"{url or simulator.url}/v3",
+            secret_key=simulator.secret_key,
+            webhook_hash=simulator.webhook_hash,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+
+    async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:  # noqa: ARG002 - one step here
+        [transaction] = simulator.pay(reference)
+        return transaction
+
+    def keep_refunds_waiting(self, simulator: Simulator) -> None:
+        simulator.configure(refund_outcome="stuck")
+
+    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+        state = {"status": "completed-momo"} if well else {"disburse_status": "failed"}
+        simulator.post(f"/_sim/refunds/{refund_id}", state)
+
+    def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
+        headers = {"verif-hash": simulator.webhook_hash, "content-type": "application/json"}
+        return [(headers, json.dumps(row["body"]).encode()) for row in simulator.state(reference)["deliveries"]]
+
+
+PROVIDERS: Mapping[str, Provider] = {"flutterwave": FlutterwaveV3()}
 
 
 def new_reference() -> str:
-    return str(uuid4())
+    return str(new_id())
 
 
-def a_checkout(**changes: Any) -> CheckoutRequest:
+def a_checkout(provider: Provider, **changes: Any) -> CheckoutRequest:
     asked: dict[str, Any] = {
         "reference": new_reference(),
         "amount": Money(50_000, "UGX"),
-        "method": "MOBILE_MONEY",
+        "method": provider.method,
         "customer_email": "asha@example.org",
         "customer_name": "Asha Nabirye",
         "customer_phone": "+256700000001",
