@@ -84,8 +84,8 @@ class Provider(Protocol):
         """The webhooks about a payment so far: headers and body."""
 
 
-class FlutterwaveV3:
-    method: Method = "MOBILE_MONEY"
+class FlutterwaveV3(Provider):
+    method = "MOBILE_MONEY"
     open_call = "POST /v3/payments"
     refund_call = "POST /v3/transactions/{id}/refund"
     refund_fault = "POST *refund"

@@ -72,7 +72,7 @@ async def test_what_the_gateway_does_not_take_is_refused_without_asking_it(
 ) -> None:
     before = simulator.calls(provider.open_call)
     assert isinstance(await gateway.open_checkout(a_checkout(provider, method="CASH")), Rejected)
-    assert isinstance(await gateway.open_checkout(a_checkout(provider, amount=Money(5, "SCR"))), Rejected)
+    assert isinstance(await gateway.open_checkout(a_checkout(provider, amount=Money(5, "SSP"))), Rejected)
     assert simulator.calls(provider.open_call) == before
 
 
