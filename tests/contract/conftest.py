@@ -23,6 +23,8 @@ def running_simulator() -> Iterator[Simulator]:
             *(sys.executable, "-m", "kiti.simulator", "--port", str(port)),
             *("--webhook-url", "http://127.0.0.1:9/webhook"),
             *("--secret-key", Simulator.secret_key, "--webhook-hash", Simulator.webhook_hash),
+            *("--stripe-secret-key", Simulator.stripe_secret_key),
+            *("--stripe-webhook-secret", Simulator.stripe_webhook_secret),
         ]
     )
     url = f"http://127.0.0.1:{port}"

@@ -12,7 +12,9 @@ import httpx
 from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.gateways.flutterwave import Flutterwave
-from kiti.gateways.gateway import CheckoutRequest, Gateway, Method
+from kiti.gateways.gateway import Authorised, Authorising, Captured, CheckoutRequest, Gateway, Method
+from kiti.gateways.stripe import Stripe
+from kiti.simulator.stripe.signing import signature
 
 TIMEOUT_SECONDS = 2.0
 Delivery = tuple[dict[str, str], bytes]
@@ -23,6 +25,8 @@ class Simulator:
 
     secret_key = "FLWSECK_TEST-contract"
     webhook_hash = "contract-webhook-hash"
+    stripe_secret_key = "sk_test_contract"
+    stripe_webhook_secret = "whsec_contract"
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -118,7 +122,52 @@ class FlutterwaveV3(Provider):
         return [(headers, json.dumps(row["body"]).encode()) for row in simulator.state(reference)["deliveries"]]
 
 
-PROVIDERS: Mapping[str, Provider] = {"flutterwave": FlutterwaveV3()}
+class StripeCheckout(Provider):
+    method = "CARD"
+    open_call = "POST /v1/checkout/sessions"
+    refund_call = "POST /v1/refunds"
+    refund_fault = "POST /v1/refunds"
+    unknown_transaction = "pi_unknown"
+    unknown_refund = "re_unknown"
+    unknown_page = "http://127.0.0.1/c/pay/cs_test_none"
+    amounts = (Money(150_050, "KES"), Money(50_000, "UGX"), Money(12_345, "XOF"), Money(70, "RWF"), Money(99, "USD"))
+
+    def adapter(self, simulator: Simulator, *, url: str = "") -> Stripe:
+        return Stripe(
+            base_url=url or simulator.url,
+            secret_key=simulator.stripe_secret_key,
+            webhook_secret=simulator.stripe_webhook_secret,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+
+    async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:
+        """Authorise on the page, then capture: what the flows do with a gateway that is Authorising."""
+        [transaction] = simulator.pay(reference)
+        assert isinstance(gateway, Authorising)
+        authorised = await gateway.verify(transaction)
+        assert isinstance(authorised, Authorised)
+        captured = await gateway.capture(transaction, reference=reference, amount=authorised.amount)
+        assert isinstance(captured, Captured)
+        return transaction
+
+    def keep_refunds_waiting(self, simulator: Simulator) -> None:
+        simulator.configure(refund_outcome="stuck")
+
+    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+        simulator.post(f"/_sim/stripe/refunds/{refund_id}", {"status": "succeeded" if well else "failed"})
+
+    def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
+        bodies = [
+            json.dumps(event).encode()
+            for event in simulator.state(reference)["stripe"]["events"]
+            if event["type"].startswith(("payment_intent.", "checkout.session."))
+        ]
+        return [
+            ({"stripe-signature": signature(body, secret=simulator.stripe_webhook_secret)}, body) for body in bodies
+        ]
+
+
+PROVIDERS: Mapping[str, Provider] = {"flutterwave": FlutterwaveV3(), "stripe": StripeCheckout()}
 
 
 def new_reference() -> str:

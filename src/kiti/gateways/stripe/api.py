@@ -133,8 +133,9 @@ def _failed(error: stripe.StripeError) -> Refused | Silence:
     reason = wire.printable(str(error.user_message or error) or type(error).__name__)
     status = error.http_status or 0
     is_definite = status in CLIENT_ERRORS and status not in NOT_DEFINITE
-    # The key was used for something else: then it was used, and for what is not known here.
-    if is_definite and not isinstance(error, stripe.IdempotencyError):
+    # A key that was used for something else was used, and for what is not known here; and an APIError is what the SDK
+    # makes of a body that is not Stripe's.
+    if is_definite and not isinstance(error, stripe.IdempotencyError | stripe.APIError):
         return Refused(reason=reason, is_missing=status == NOT_FOUND or error.code == MISSING)
     replayed = {name.lower(): value for name, value in (error.headers or {}).items()}.get(REPLAYED) == "true"
     return Silence(reason=f"HTTP {status}: {reason}" if status else reason, is_replayed=replayed)
