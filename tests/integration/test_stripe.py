@@ -269,7 +269,7 @@ async def test_a_question_of_the_bank_is_a_state_of_its_own(house: RunningHouse)
 async def test_a_released_booking_takes_no_money(house: RunningHouse) -> None:
     booking, payment = await begin(house)
     await house.sim.pay(payment, "pay-without-webhook")
-    released = await house.api.post(f"/api/bookings/{booking['bookingId']}/release", headers=holder(booking))
+    released = await house.api.delete(f"/api/bookings/{booking['bookingId']}/hold", headers=holder(booking))
     assert released.is_success, released.text
     await assert_nothing_taken(house, booking, payment)
 
