@@ -98,9 +98,9 @@ async def test_a_forged_webhook_is_refused_and_kept_nowhere(house: RunningHouse)
 
 async def test_an_authentic_webhook_that_lies_takes_nothing(house: RunningHouse) -> None:
     booking, payment = await begin(house)
-    told = {"id": "pi_1", "object": "payment_intent", "status": "succeeded"}
+    metadata = {"reference": payment["paymentId"]}
+    told = {"id": "pi_1", "object": "payment_intent", "status": "succeeded", "metadata": metadata}
     lie = {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": told}}
-    lie["data"]["object"]["metadata"] = {"reference": payment["paymentId"]}  # type: ignore[index, call-overload]
     assert await house.sim.send(lie, gateway="stripe") == [200]
     await house.queue_is_empty()
     assert await state(house, payment) == "pending"
