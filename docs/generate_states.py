@@ -48,13 +48,15 @@ MACHINES = (
         source="kiti.payments.model.PAYMENT_TRANSITIONS",
         begins="submitting",
         intro=(
-            "One attempt to pay; of one booking one is open at a time (`submitting`, `unknown`, `pending`). What the"
-            " gateway took is a row of `charge`, whatever the attempt's state."
+            "One attempt to pay; of one booking one is open at a time (`submitting`, `unknown`, `pending`,"
+            " `requires_action`, `authorised`). What the gateway took is a row of `charge`, whatever the attempt's state."
         ),
         meanings={
             "submitting": "Written down; the gateway is being asked for a page.",
             "unknown": "The gateway's answer was lost; it is looked up, never asked again.",
             "pending": "The page is open, or the traveller's bank has not decided.",
+            "requires_action": "The traveller is before a question of their bank's.",
+            "authorised": "The bank keeps the money ready; the seats are kept while it is being captured.",
             "captured": "The gateway has the money.",
             "failed": "Declined, or the gateway never got the request.",
             "expired": "Nobody paid while the page was open.",

@@ -153,7 +153,7 @@ class Sim:
         answer: JsonObject = (await self.http.get("/_sim/state", params=query)).raise_for_status().json()
         return answer
 
-    async def replay(self, transaction: int, *, copies: int = 1, concurrency: int = 1) -> list[int]:
+    async def replay(self, transaction: int | str, *, copies: int = 1, concurrency: int = 1) -> list[int]:
         """Post the bytes of a transaction's last webhook again; the statuses, 0 for no answer."""
         order = {"transaction_id": transaction, "copies": copies, "concurrency": concurrency}
         return list((await self._post("/_sim/webhooks/replay", order))["statuses"])
@@ -193,6 +193,7 @@ class RunningHouse:
             "KITI_DATA_DIR": str(logs / "data"),
             "DATABASE_URL": database_url,
             "FLUTTERWAVE_BASE_URL": f"{sim_url}/v3",
+            "STRIPE_API_BASE": sim_url,
             **environment,
         }
         webhook_url = f"{self.base_url}{WEBHOOK_PATH}"

@@ -25,6 +25,7 @@ from kiti.flows.holds import group_extensions, group_releases
 from kiti.flows.house import House
 from kiti.flows.rooms import Rooms
 from kiti.gateways.flutterwave import Flutterwave
+from kiti.gateways.gateway import Gateway
 from kiti.gateways.mail import mailer_of
 from kiti.gateways.sms import texter_of
 from kiti.tickets import actions as tickets
@@ -43,13 +44,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
     db = Database(settings.database_url)
     await db.open()
     queue = Queue(db)
-    gateways = {
-        "flutterwave": Flutterwave(
-            base_url=settings.flutterwave_base_url,
-            secret_key=settings.flutterwave_secret_key,
-            webhook_hash=settings.flutterwave_webhook_hash,
-        )
-    }
+    gateways = _gateways(settings)
     mailer, texter = mailer_of(settings.mail), texter_of(settings.sms)
     try:
         async with db.transaction() as tx:
@@ -79,6 +74,27 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         await mailer.close()
         await texter.close()
         await db.close()
+
+
+def _gateways(settings: Settings) -> dict[str, Gateway]:
+    """By name; the first is where a traveller pays who names none."""
+    gateways: dict[str, Gateway] = {
+        "flutterwave": Flutterwave(
+            base_url=settings.flutterwave_base_url,
+            secret_key=settings.flutterwave_secret_key,
+            webhook_hash=settings.flutterwave_webhook_hash,
+        )
+    }
+    if settings.takes_stripe:
+        # Its SDK takes fourteen megabytes and half a second; who does not use it does without.
+        from kiti.gateways.stripe import Stripe  # noqa: PLC0415
+
+        gateways["stripe"] = Stripe(
+            base_url=settings.stripe_api_base,
+            secret_key=settings.stripe_secret_key,
+            webhook_secret=settings.stripe_webhook_secret,
+        )
+    return gateways
 
 
 async def work(house: House) -> None:

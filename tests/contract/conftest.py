@@ -1,4 +1,4 @@
-"""The Flutterwave simulator in a process of its own, and the verbs with which tests make it misbehave."""
+"""The simulator in a process of its own, and the verbs with which tests make it misbehave."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.contract.gateways import ADAPTERS, Simulator
+from tests.contract.gateways import PROVIDERS, Provider, Simulator
 from tests.simulated import free_port
 
 from kiti.gateways.gateway import Gateway
@@ -23,6 +23,8 @@ def running_simulator() -> Iterator[Simulator]:
             *(sys.executable, "-m", "kiti.simulator", "--port", str(port)),
             *("--webhook-url", "http://127.0.0.1:9/webhook"),
             *("--secret-key", Simulator.secret_key, "--webhook-hash", Simulator.webhook_hash),
+            *("--stripe-secret-key", Simulator.stripe_secret_key),
+            *("--stripe-webhook-secret", Simulator.stripe_webhook_secret),
         ]
     )
     url = f"http://127.0.0.1:{port}"
@@ -41,10 +43,16 @@ def simulator(running_simulator: Simulator) -> Iterator[Simulator]:
     running_simulator.be_good()
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
-async def gateway(request: pytest.FixtureRequest, simulator: Simulator) -> AsyncIterator[Gateway]:
-    """Each adapter, talking to the simulator."""
-    adapter = ADAPTERS[request.param](simulator)
+@pytest.fixture(params=sorted(PROVIDERS))
+def provider(request: pytest.FixtureRequest) -> Provider:
+    """Each gateway that Kiti knows."""
+    return PROVIDERS[request.param]
+
+
+@pytest.fixture
+async def gateway(provider: Provider, simulator: Simulator) -> AsyncIterator[Gateway]:
+    """Its adapter, talking to the simulator."""
+    adapter = provider.adapter(simulator)
     yield adapter
     await adapter.close()
 

@@ -1,23 +1,32 @@
-"""What the contract is run against: each adapter, and the simulator's control API."""
+"""What the contract is run against: each provider's adapter with its end of the simulator.
 
-from collections.abc import Callable, Mapping
-from typing import Any
-from uuid import uuid4
+A new adapter is one more entry of PROVIDERS; what only that provider does has a test file of its own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import httpx
 
+from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.gateways.flutterwave import Flutterwave
-from kiti.gateways.gateway import CheckoutRequest, Gateway
+from kiti.gateways.gateway import Authorised, Authorising, Captured, CheckoutRequest, Gateway, Method
+from kiti.gateways.stripe import Stripe
+from kiti.simulator.stripe.signing import signature
 
 TIMEOUT_SECONDS = 2.0
+Delivery = tuple[dict[str, str], bytes]
 
 
 class Simulator:
-    """A running simulator. Amounts are in major units, as it speaks them."""
+    """A running simulator. Amounts are as the provider speaks them."""
 
     secret_key = "FLWSECK_TEST-contract"
     webhook_hash = "contract-webhook-hash"
+    stripe_secret_key = "sk_test_contract"
+    stripe_webhook_secret = "whsec_contract"
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -30,17 +39,14 @@ class Simulator:
         )
 
     def fail(self, **fault: Any) -> None:
-        self._post("/_sim/faults", {"api": fault})
+        self.post("/_sim/faults", {"api": fault})
 
     def configure(self, **changes: Any) -> None:
-        self._post("/_sim/config", changes)
+        self.post("/_sim/config", changes)
 
     def pay(self, reference: str, action: str = "pay", **options: Any) -> list[str]:
-        told = self._post("/_sim/pay", {"tx_ref": reference, "action": action, **options})
+        told = self.post("/_sim/pay", {"tx_ref": reference, "action": action, **options})
         return [str(identity) for identity in told["transaction_ids"]]
-
-    def set_refund(self, refund_id: str, **state: Any) -> None:
-        self._post(f"/_sim/refunds/{refund_id}", state)
 
     def state(self, reference: str) -> dict[str, Any]:
         answer = self._client.get("/_sim/state", params={"tx_ref": reference}).raise_for_status()
@@ -49,31 +55,130 @@ class Simulator:
     def calls(self, call: str) -> int:
         return int(self.state("nothing")["calls"].get(call, 0))
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return dict(self._client.post(path, json=body).raise_for_status().json())
 
 
-def flutterwave(simulator: Simulator, *, url: str = "") -> Gateway:
-    return Flutterwave(
-        base_url=f"{url or simulator.url}/v3",
-        secret_key=simulator.secret_key,
-        webhook_hash=simulator.webhook_hash,
-        timeout_seconds=TIMEOUT_SECONDS,
-    )
+class Provider(Protocol):
+    """One gateway: its adapter, and how the simulator is made to do there what the contract is about."""
+
+    method: Method
+    # As the simulator counts calls and matches faults.
+    open_call: str
+    refund_call: str
+    refund_fault: str
+    unknown_transaction: str
+    unknown_refund: str
+    unknown_page: str
+    amounts: Sequence[Money]
+
+    def adapter(self, simulator: Simulator, *, url: str = "") -> Gateway:
+        """An adapter that speaks to the simulator, or to `url`."""
+
+    async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:
+        """Have the money taken; the gateway's transaction."""
+
+    def keep_refunds_waiting(self, simulator: Simulator) -> None:
+        """Refunds stay as they are until `end_refund`."""
+
+    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+        """Pay a refund out, or have it fail."""
+
+    def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
+        """The webhooks about a payment so far: headers and body."""
 
 
-ADAPTERS: Mapping[str, Callable[[Simulator], Gateway]] = {"flutterwave": flutterwave}
+class FlutterwaveV3(Provider):
+    method = "MOBILE_MONEY"
+    open_call = "POST /v3/payments"
+    refund_call = "POST /v3/transactions/{id}/refund"
+    refund_fault = "POST *refund"
+    unknown_transaction = "999"
+    unknown_refund = "1"
+    unknown_page = "http://127.0.0.1/pay/none"
+    amounts = (Money(150_050, "KES"), Money(50_000, "UGX"), Money(12_345, "XOF"))
+
+    def adapter(self, simulator: Simulator, *, url: str = "") -> Gateway:
+        return Flutterwave(
+            base_url=f"{url or simulator.url}/v3",
+            secret_key=simulator.secret_key,
+            webhook_hash=simulator.webhook_hash,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+
+    async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:  # noqa: ARG002 - one step here
+        [transaction] = simulator.pay(reference)
+        return transaction
+
+    def keep_refunds_waiting(self, simulator: Simulator) -> None:
+        simulator.configure(refund_outcome="stuck")
+
+    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+        state = {"status": "completed-momo"} if well else {"disburse_status": "failed"}
+        simulator.post(f"/_sim/refunds/{refund_id}", state)
+
+    def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
+        headers = {"verif-hash": simulator.webhook_hash, "content-type": "application/json"}
+        return [(headers, json.dumps(row["body"]).encode()) for row in simulator.state(reference)["deliveries"]]
+
+
+class StripeCheckout(Provider):
+    method = "CARD"
+    open_call = "POST /v1/checkout/sessions"
+    refund_call = "POST /v1/refunds"
+    refund_fault = "POST /v1/refunds"
+    unknown_transaction = "pi_unknown"
+    unknown_refund = "re_unknown"
+    unknown_page = "http://127.0.0.1/c/pay/cs_test_none"
+    amounts = (Money(150_050, "KES"), Money(50_000, "UGX"), Money(12_345, "XOF"), Money(70, "RWF"), Money(99, "USD"))
+
+    def adapter(self, simulator: Simulator, *, url: str = "") -> Stripe:
+        return Stripe(
+            base_url=url or simulator.url,
+            secret_key=simulator.stripe_secret_key,
+            webhook_secret=simulator.stripe_webhook_secret,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+
+    async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:
+        """Authorise on the page, then capture: what the flows do with a gateway that is Authorising."""
+        [transaction] = simulator.pay(reference)
+        assert isinstance(gateway, Authorising)
+        authorised = await gateway.verify(transaction)
+        assert isinstance(authorised, Authorised)
+        captured = await gateway.capture(transaction, reference=reference, amount=authorised.amount)
+        assert isinstance(captured, Captured)
+        return transaction
+
+    def keep_refunds_waiting(self, simulator: Simulator) -> None:
+        simulator.configure(refund_outcome="stuck")
+
+    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+        simulator.post(f"/_sim/stripe/refunds/{refund_id}", {"status": "succeeded" if well else "failed"})
+
+    def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
+        bodies = [
+            json.dumps(event).encode()
+            for event in simulator.state(reference)["stripe"]["events"]
+            if event["type"].startswith(("payment_intent.", "checkout.session."))
+        ]
+        return [
+            ({"stripe-signature": signature(body, secret=simulator.stripe_webhook_secret)}, body) for body in bodies
+        ]
+
+
+PROVIDERS: Mapping[str, Provider] = {"flutterwave": FlutterwaveV3(), "stripe": StripeCheckout()}
 
 
 def new_reference() -> str:
-    return str(uuid4())
+    return str(new_id())
 
 
-def a_checkout(**changes: Any) -> CheckoutRequest:
+def a_checkout(provider: Provider, **changes: Any) -> CheckoutRequest:
     asked: dict[str, Any] = {
         "reference": new_reference(),
         "amount": Money(50_000, "UGX"),
-        "method": "MOBILE_MONEY",
+        "method": provider.method,
         "customer_email": "asha@example.org",
         "customer_name": "Asha Nabirye",
         "customer_phone": "+256700000001",

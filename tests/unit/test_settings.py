@@ -62,6 +62,21 @@ def test_outside_the_demo_a_missing_or_weak_secret_is_refused_by_name(name: str,
         load({**GOOD, name: value}).check_secrets()
 
 
+@pytest.mark.parametrize("missing", ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"])
+def test_stripe_wants_both_of_its_secrets_or_neither(missing: str) -> None:
+    with pytest.raises(BadConfiguration, match=missing):
+        load({**GOOD, missing: ""}).check_secrets()
+    without = load({**GOOD, "STRIPE_SECRET_KEY": "", "STRIPE_WEBHOOK_SECRET": ""})
+    without.check_secrets()
+    assert not without.takes_stripe
+
+
+@pytest.mark.parametrize("name", ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"])
+def test_the_demo_s_keys_of_stripe_are_of_no_use_in_production(name: str) -> None:
+    with pytest.raises(BadConfiguration, match=name):
+        load({**GOOD, name: DEMO_DEFAULTS[name]}).check_secrets()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -72,6 +87,7 @@ def test_outside_the_demo_a_missing_or_weak_secret_is_refused_by_name(name: str,
         ("KITI_BASE_URL", "ftp://kiti.example"),
         ("KITI_BASE_URL", "kiti.example"),
         ("FLUTTERWAVE_BASE_URL", "api.flutterwave.com/v3"),
+        ("STRIPE_API_BASE", "api.stripe.com"),
         ("KITI_LOG_FORMAT", "xml"),
         ("DATABASE_URL", "mysql://localhost/kiti"),
         ("DATABASE_URL", "host=localhost dbname=kiti"),

@@ -50,11 +50,15 @@ def demo(reload: bool) -> None:  # noqa: FBT001 - click's way
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), required=True)
-@click.option("--webhook-url", required=True, help="Where webhooks go: <kiti>/api/payments/webhook/flutterwave.")
+@click.option(
+    "--webhook-url",
+    required=True,
+    help="<kiti>/api/payments/webhook/flutterwave; Stripe's go to …/stripe.",
+)
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep transactions in this file.")
 @click.option("--retry-seconds", type=float, default=1800.0, show_default=True, help="Between webhook deliveries.")
 def simulator(host: str, port: int, webhook_url: str, state: Path | None, retry_seconds: float) -> None:
-    """Speak Flutterwave v3 over HTTP, with buttons instead of banks."""
+    """Speak Flutterwave v3 and Stripe over HTTP, with buttons instead of banks."""
     from kiti import simulator as simulated  # noqa: PLC0415 - no server needs it in memory
 
     settings = load({**os.environ, "KITI_DEMO": "1"})
@@ -65,6 +69,8 @@ def simulator(host: str, port: int, webhook_url: str, state: Path | None, retry_
         webhook_url=webhook_url,
         secret_key=settings.flutterwave_secret_key,
         webhook_hash=settings.flutterwave_webhook_hash,
+        stripe_secret_key=settings.stripe_secret_key,
+        stripe_webhook_secret=settings.stripe_webhook_secret,
         state=state,
         retry_seconds=retry_seconds,
     )
@@ -86,6 +92,7 @@ def _start(settings: Settings) -> list[Child]:
         "KITI_DEMO": "1",
         "DATABASE_URL": settings.database_url,
         "FLUTTERWAVE_BASE_URL": f"{gateway}/v3",
+        "STRIPE_API_BASE": gateway,
         "KITI_HOST": settings.host,
         "KITI_PORT": str(settings.port),
     }

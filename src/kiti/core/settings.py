@@ -65,6 +65,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flutterwave_secret_key: str
     flutterwave_webhook_hash: str
     flutterwave_base_url: str
+    stripe_secret_key: str
+    stripe_webhook_secret: str
+    stripe_api_base: str
     demo: bool
     limits: bool
     log_format: str
@@ -81,21 +84,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return ("email",) if self.sms.provider == "none" else ("email", "sms")
 
     @property
+    def takes_stripe(self) -> bool:
+        """Whether travellers may pay through Stripe: its two secrets go together."""
+        return bool(self.stripe_secret_key)
+
+    @property
     def is_secure(self) -> bool:
         """Whether people reach us over TLS, so that cookies may insist on it."""
         return self.base_url.startswith("https://")
 
     def check_secrets(self) -> None:
-        """Raise BadConfiguration unless every secret is set; demo mode brings its own."""
+        """Raise BadConfiguration unless every secret is set; demo mode brings its own, and Stripe may be left out."""
+        stripe = (
+            ("STRIPE_SECRET_KEY", self.stripe_secret_key),
+            ("STRIPE_WEBHOOK_SECRET", self.stripe_webhook_secret),
+        )
         for name, value in (
             ("JWT_SECRET", self.jwt_secret),
             ("JOB_SECRET_KEY", self.job_secret_key),
             ("FLUTTERWAVE_SECRET_KEY", self.flutterwave_secret_key),
             ("FLUTTERWAVE_WEBHOOK_HASH", self.flutterwave_webhook_hash),
+            *(stripe if any(value for _, value in stripe) else ()),
         ):
             if value.strip().lower() in PLACEHOLDERS:
                 raise BadConfiguration(f"{name} is not set. Give it a long random value, then start again.")
-            if not self.demo and (value.startswith("demo-") or len(value) < SHORTEST_SECRET):
+            is_known = value.startswith("demo-") or value in DEMO_DEFAULTS.values()
+            if not self.demo and (is_known or len(value) < SHORTEST_SECRET):
                 raise BadConfiguration(
                     f"{name} is a placeholder or shorter than {SHORTEST_SECRET} characters."
                     " Give it a long random value, then start again."
@@ -108,6 +122,8 @@ DEMO_DEFAULTS = {
     "FLUTTERWAVE_PUBLIC_KEY": "FLWPUBK_TEST-demo",
     "FLUTTERWAVE_SECRET_KEY": "FLWSECK_TEST-demo-not-for-production",
     "FLUTTERWAVE_WEBHOOK_HASH": "demo-webhook-hash-not-for-production",
+    "STRIPE_SECRET_KEY": "sk_test_demo-not-for-production",
+    "STRIPE_WEBHOOK_SECRET": "whsec_demo-not-for-production",
 }
 
 
@@ -132,6 +148,9 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             "FLUTTERWAVE_BASE_URL",
             values.get("FLUTTERWAVE_BASE_URL", "https://api.flutterwave.com/v3"),
         ),
+        stripe_secret_key=values.get("STRIPE_SECRET_KEY", ""),
+        stripe_webhook_secret=values.get("STRIPE_WEBHOOK_SECRET", ""),
+        stripe_api_base=_url("STRIPE_API_BASE", values.get("STRIPE_API_BASE", "https://api.stripe.com")),
         demo=demo,
         limits=values.get("KITI_LIMITS", "on").lower() != "off",
         log_format=_choice("KITI_LOG_FORMAT", values.get("KITI_LOG_FORMAT", "console"), {"console", "json"}),

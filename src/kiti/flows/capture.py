@@ -26,7 +26,7 @@ from kiti.messages.model import Channel
 from kiti.network import reads as network
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import PAYMENT_TRANSITIONS, Payment
+from kiti.payments.model import PAYMENT_TRANSITIONS, WAITING, Payment
 from kiti.seats import actions as seats
 from kiti.seats.model import Claimed
 from kiti.tickets import actions as tickets
@@ -137,10 +137,7 @@ async def _fulfil(
     dropped = await call_off(
         tx,
         attempts=[
-            other
-            for case in cases
-            for other in case.attempts
-            if other.id != case.payment.id and other.state == "pending"
+            other for case in cases for other in case.attempts if other.id != case.payment.id and other.state in WAITING
         ],
         reason="Another attempt has paid for the booking.",
     )

@@ -24,7 +24,7 @@ from kiti.people.model import Staff
 
 Status = Literal["pending", "paid", "failed", "expired", "review"]
 STATES: Mapping[Status, tuple[PaymentState, ...]] = {
-    "pending": ("submitting", "unknown", "pending"),
+    "pending": ("submitting", "unknown", "pending", "requires_action", "authorised"),
     "paid": ("captured",),
     "failed": ("failed", "cancelled"),
     "expired": ("expired",),

@@ -17,7 +17,17 @@ from kiti.core.errors import KitiError, NotFound
 from kiti.core.money import Money
 from kiti.flows.house import House
 from kiti.flows.settle import settle_payment
-from kiti.gateways.gateway import Captured, Declined, Gateway, Missing, Pending, Unknown, Unreadable, UnreadableAmount
+from kiti.gateways.gateway import (
+    Authorised,
+    Captured,
+    Declined,
+    Gateway,
+    Missing,
+    Pending,
+    Unknown,
+    Unreadable,
+    UnreadableAmount,
+)
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Break, BreakKind, Charge, OpenBreak, Payment
@@ -172,7 +182,7 @@ async def _unheard_of(gateway: Gateway, charges: Sequence[Charge], listed: set[s
                 found += _difference(truth, charge)
             case Missing():
                 found.append(_break(charge, "missing_theirs", "The gateway does not know this transaction."))
-            case Declined() | Pending():
+            case Authorised() | Declined() | Pending():
                 found.append(_break(charge, "status", "The gateway has not taken this money, or not any more."))
             case Unknown():
                 raise GatewaySilent(truth.reason)

@@ -24,6 +24,7 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.fees import reads as fee_reads
 from kiti.fees.model import Part
+from kiti.flows.authorise import take_or_let_go
 from kiti.flows.equivalent_seats import take_instead
 from kiti.flows.holds import can_board, hold_until, wants_of
 from kiti.flows.house import House
@@ -31,13 +32,23 @@ from kiti.flows.letters import occasions
 from kiti.flows.prices import shares_of
 from kiti.flows.queued import Capture
 from kiti.flows.refunds import request_refund
-from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Truth, Unknown, UnreadableAmount
+from kiti.gateways.gateway import (
+    Authorised,
+    Authorising,
+    Captured,
+    Declined,
+    Missing,
+    Pending,
+    Truth,
+    Unknown,
+    UnreadableAmount,
+)
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import Posting, capture
 from kiti.messages.model import Channel
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import NewCharge, Payment, Purpose
+from kiti.payments.model import PAYMENT_TRANSITIONS, WAITING, NewCharge, Payment, Purpose
 from kiti.seats import actions as seats
 from kiti.seats.model import Claimed
 from kiti.tickets import actions as tickets
@@ -54,6 +65,8 @@ RETRY_GRACE_MINUTES = 3
 PENDING_HOLD_MINUTES = 5
 # ... and asked about often enough that it cannot lapse between two answers.
 LONGEST_WAIT_WHILE_HOLDING_SECONDS = PENDING_HOLD_MINUTES * 60 - 60
+# Money that was authorised lapses, and seats are kept for it: it is captured or let go before long.
+WAIT_WHILE_AUTHORISED_SECONDS = 60
 # How long an attempt without an answer may be unheard of before we believe that it never reached the gateway.
 NEVER_ARRIVED_SECONDS = 120
 
@@ -76,6 +89,11 @@ async def settle_payment(
     try:
         hinted = await _ask_about_hint(house, found, transaction_id)
         truth = await _whole_truth(house, found, hinted)
+        if isinstance(truth, Authorised):
+            # Nothing is taken yet, and whether it will be is ours to say.
+            objection_to_taking = objection_to(truth.amount, found.total)
+            truth = await take_or_let_go(house, found, truth, objection=objection_to_taking)
+            hinted = None if hinted is None else truth
     except UnreadableAmount as error:
         objection = str(error)
         settled = await house.db.run(lambda tx: _unreadable(tx, found.id, objection))
@@ -91,7 +109,7 @@ async def settle_payment(
             settled = await house.db.run(lambda tx: _declined(tx, house, found.id, reason))
         case Pending() | Missing() | Unknown():
             settled = await house.db.run(lambda tx: _undecided(tx, house, found.id, truth, give_up=give_up_missing))
-    if settled.state in {"failed", "expired", "cancelled"} and settled.checkout_url is not None:
+    if settled.checkout_url is not None and _page_has_ended(house, settled):
         # Best effort: a page that cannot be closed is a payment that comes late, and that is provided for.
         await house.gateway(found.gateway).close_checkout(settled.checkout_url)
     is_open = isinstance(hinted, Unknown | Pending | Missing) and _next_poll_seconds(settled) is None
@@ -201,6 +219,18 @@ def capture_event(payment: Payment, truth: Captured, purpose: Purpose, objection
     )
 
 
+def _page_has_ended(house: House, payment: Payment) -> bool:
+    """Whether nobody should pay on the page any more.
+
+    After a decline a page that authorises goes on, for half an hour and longer than the hold. What is paid where the
+    money is taken at once is not to be cut short.
+    """
+    if payment.state in {"failed", "expired", "cancelled"}:
+        return True
+    is_over = payment.state == "pending" and payment.expires_at <= payment.now
+    return is_over and isinstance(house.gateway(payment.gateway), Authorising)
+
+
 async def _is_known(house: House, payment: Payment, transaction_id: str) -> bool:
     async with house.db.reader() as reader:
         charge = await payment_reads.charge(
@@ -220,7 +250,7 @@ async def _ask_about_hint(house: House, payment: Payment, transaction_id: str) -
             raise
         return None
     match truth:
-        case Captured() | Declined() | Pending():
+        case Captured() | Authorised() | Declined() | Pending():
             return truth if truth.reference == str(payment.id) else None
         case Missing() | Unknown():
             return truth
@@ -228,12 +258,12 @@ async def _ask_about_hint(house: House, payment: Payment, transaction_id: str) -
 
 async def _whole_truth(house: House, payment: Payment, hinted: Truth | None) -> Truth:
     """A hint that failed is not all: another transaction of the same reference may have succeeded."""
-    if isinstance(hinted, Captured):
+    if isinstance(hinted, Captured | Authorised):
         return hinted
     truth = await house.gateway(payment.gateway).lookup(str(payment.id))
-    if isinstance(hinted, Declined | Pending) and not isinstance(truth, Captured):
+    if isinstance(hinted, Declined | Pending) and not isinstance(truth, Captured | Authorised):
         return hinted
-    if isinstance(truth, Captured) and truth.reference != str(payment.id):
+    if isinstance(truth, Captured | Authorised) and truth.reference != str(payment.id):
         return Unknown(reason=f"the gateway told of {truth.reference} instead")
     return truth
 
@@ -290,7 +320,7 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
 async def _drop_other_attempt(tx: Transaction, paid: Payment) -> None:
     """Nothing is due any more: an attempt that is still open is called off, and the poller closes its page."""
     other = await payment_reads.newest_of_booking(tx, booking=paid.booking_id)
-    if other is not None and other.id != paid.id and other.state == "pending":
+    if other is not None and other.id != paid.id and other.state in WAITING:
         await payments.move(tx, payment=other, to="cancelled", reason="Another attempt has paid for the booking.")
         await payments.poll_later(tx, payment=other, seconds=0)
 
@@ -349,6 +379,7 @@ async def _undecided(
     tx: Transaction, house: House, payment_id: UUID, truth: Pending | Missing | Unknown, *, give_up: bool
 ) -> Payment:
     payment, booking = await _locked(tx, payment_id)
+    payment = await _note_question(tx, payment, truth)
     age_seconds = (payment.now - payment.created_at).total_seconds()
     never_arrived = (
         isinstance(truth, Missing)
@@ -359,7 +390,11 @@ async def _undecided(
         reason = "The gateway never got the request."
         channels = house.settings.message_channels
         await fail_attempt(tx, payment=payment, booking=booking, reason=reason, channels=channels)
-    elif payment.is_open and isinstance(truth, Missing) and payment.expires_at <= payment.now:
+    elif (
+        "expired" in PAYMENT_TRANSITIONS[payment.state]
+        and isinstance(truth, Missing)
+        and payment.expires_at <= payment.now
+    ):
         await payments.move(tx, payment=payment, to="expired", reason="Nobody paid while the page was open.")
         await _after_attempt(tx, booking)
     elif payment.is_open and age_seconds > POLL_FOR_SECONDS:
@@ -373,6 +408,17 @@ async def _undecided(
     return await payment_reads.by_id(tx, payment=payment.id)
 
 
+async def _note_question(tx: Transaction, payment: Payment, truth: Pending | Missing | Unknown) -> Payment:
+    """Whether the traveller is before a question of their bank's, as far as that is told."""
+    if not isinstance(truth, Pending) or payment.state not in WAITING:
+        return payment
+    if truth.requires_action == (payment.state == "requires_action"):
+        return payment
+    if truth.requires_action:
+        return await payments.move(tx, payment=payment, to="requires_action", reason="The bank asks the traveller.")
+    return await payments.move(tx, payment=payment, to="pending", reason="The bank has its answer.")
+
+
 async def _keep_hold(tx: Transaction, booking: Booking) -> None:
     """Somebody is paying right now: the hold does not lapse under them before its cap."""
     until = min(booking.now + timedelta(minutes=PENDING_HOLD_MINUTES), booking.hold_cap_at)
@@ -382,6 +428,9 @@ async def _keep_hold(tx: Transaction, booking: Booking) -> None:
 
 async def _after_attempt(tx: Transaction, booking: Booking) -> None:
     """Back to an ordinary hold: its own end, or a short grace in which to try again."""
+    if booking.state == "expired":
+        # Seats that were kept for a late authorisation, after the hold was over.
+        await seats.release(tx, wants=wants_of(await booking_reads.seats_of(tx, bookings=[booking.id])))
     if booking.state != "awaiting_payment":
         return
     await bookings.move(tx, booking=booking, to="held")
@@ -408,4 +457,6 @@ def _next_poll_seconds(payment: Payment) -> int | None:
     age_seconds = int((payment.now - payment.created_at).total_seconds())
     if payment.state in {"captured", "review"} or age_seconds > POLL_FOR_SECONDS:
         return None
+    if payment.state == "authorised":
+        return WAIT_WHILE_AUTHORISED_SECONDS
     return min(LONGEST_WAIT_SECONDS, max(FIRST_WAIT_SECONDS, age_seconds // 2))

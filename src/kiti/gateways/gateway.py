@@ -100,11 +100,26 @@ class Declined(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """The traveller or the bank has not decided yet. `transaction_id` is empty where none exists yet."""
+class Authorised(msgspec.Struct, frozen=True, kw_only=True):
+    """The traveller's bank keeps the money ready: it is ours once it is captured, theirs again once that is cancelled.
+
+    Only a gateway that is Authorising tells of it.
+    """
 
     transaction_id: str
     reference: str
+    amount: Money
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """The traveller or the bank has not decided yet. `transaction_id` is empty where none exists yet.
+
+    `requires_action`: the traveller is before a question of their bank's.
+    """
+
+    transaction_id: str
+    reference: str
+    requires_action: bool = False
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -119,7 +134,7 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Truth = Captured | Declined | Pending | Missing | Unknown
+Truth = Captured | Authorised | Declined | Pending | Missing | Unknown
 
 RefundStatus = Literal["pending", "succeeded", "failed"]
 
@@ -265,8 +280,19 @@ class Disputes(Protocol):
         """Give in, or contest with a comment; asking again with the same answer does no harm."""
 
 
+@runtime_checkable
+class Authorising(Protocol):
+    """A gateway whose pages only authorise: nothing is taken before somebody asks for it."""
+
+    async def capture(self, transaction_id: str, *, reference: str, amount: Money) -> Captured | Rejected | Unknown:
+        """Take what was authorised; asking again does no harm. After Unknown and Rejected `verify` tells the truth."""
+
+    async def cancel(self, transaction_id: str, *, reference: str) -> Declined | Rejected | Unknown:
+        """Let go of what was authorised; likewise."""
+
+
 class Gateway(Protocol):
-    """A payment provider. What only some can do stands in Payouts, Settlements and Disputes."""
+    """A payment provider. What only some can do stands in Authorising, Payouts, Settlements and Disputes."""
 
     name: str
     capabilities: Capabilities

@@ -107,7 +107,7 @@ class Outside:
             ),
             follow_redirects=False,
             # A proxy of the environment is meant for the Internet, not for a gateway on this machine.
-            trust_env=not _is_loopback(base_url),
+            trust_env=not is_loopback(base_url),
         )
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Answered | NotAnswered:
@@ -188,6 +188,15 @@ class Outside:
         return NotAnswered(reason=f"no answer within {self._timeout_seconds:g} s")
 
 
+def is_loopback(url: str) -> bool:
+    """Whether an address is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class _Failed(Exception):
     def __init__(self, reason: str, *, had_no_effect: bool = False) -> None:
         super().__init__(reason)
@@ -209,11 +218,3 @@ async def _read(response: httpx.Response) -> bytes:
         if len(content) > LONGEST_ANSWER_BYTES:
             raise _Refrained(f"an answer of more than {LONGEST_ANSWER_BYTES} bytes")
     return bytes(content)
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -9,20 +9,45 @@ import msgspec
 
 from kiti.core.money import Money
 
-PaymentState = Literal["submitting", "unknown", "pending", "captured", "failed", "expired", "cancelled", "review"]
+PaymentState = Literal[
+    "submitting",
+    "unknown",
+    "pending",
+    "requires_action",
+    "authorised",
+    "captured",
+    "failed",
+    "expired",
+    "cancelled",
+    "review",
+]
 RefundState = Literal["requested", "submitting", "unknown", "pending", "succeeded", "failed", "needs_attention"]
 Purpose = Literal["fulfils", "unfulfillable", "surplus"]
 
-OPEN: frozenset[PaymentState] = frozenset({"submitting", "unknown", "pending"})
+OPEN: frozenset[PaymentState] = frozenset({"submitting", "unknown", "pending", "requires_action", "authorised"})
+# Open, and nothing is taken or kept ready yet: what may be called off by us alone.
+WAITING: frozenset[PaymentState] = frozenset({"pending", "requires_action"})
 
-# failed and expired may still become captured: the money that came late.
+# failed and expired may still become captured: the money that came late. So may what was authorised late.
 PAYMENT_TRANSITIONS: dict[PaymentState, tuple[PaymentState, ...]] = {
-    "submitting": ("pending", "unknown", "captured", "failed", "expired", "cancelled", "review"),
-    "unknown": ("pending", "captured", "failed", "expired", "review"),
-    "pending": ("captured", "failed", "expired", "cancelled", "review"),
+    "submitting": (
+        "pending",
+        "requires_action",
+        "unknown",
+        "authorised",
+        "captured",
+        "failed",
+        "expired",
+        "cancelled",
+        "review",
+    ),
+    "unknown": ("pending", "requires_action", "authorised", "captured", "failed", "expired", "review"),
+    "pending": ("requires_action", "authorised", "captured", "failed", "expired", "cancelled", "review"),
+    "requires_action": ("pending", "authorised", "captured", "failed", "expired", "cancelled", "review"),
+    "authorised": ("captured", "failed", "review"),
     "captured": (),
-    "failed": ("captured", "review"),
-    "expired": ("captured", "failed", "review"),
+    "failed": ("authorised", "captured", "review"),
+    "expired": ("authorised", "captured", "failed", "review"),
     "cancelled": ("captured", "review"),
     "review": ("captured", "failed"),
 }

@@ -47,7 +47,7 @@ SELECT
     kiti_now() AS now
 FROM payment
 WHERE booking_id = %(booking)s
-ORDER BY (state IN ('submitting', 'unknown', 'pending')) DESC, id DESC
+ORDER BY (state IN ('submitting', 'unknown', 'pending', 'requires_action', 'authorised')) DESC, id DESC
 LIMIT 1;
 
 -- All attempts of bookings: a handful each, as one has to end before the next may begin.

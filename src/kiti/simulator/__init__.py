@@ -1,4 +1,4 @@
-"""A separate process that speaks Flutterwave v3 over HTTP, with faults on demand.
+"""A separate process that speaks Flutterwave v3 and Stripe over HTTP, with faults on demand.
 
 Run it with ``python -m kiti.simulator --port 9100 --webhook-url http://…`` (or call :func:`run`).
 One process, one pid: SIGTERM stops it cleanly, SIGKILL leaves nothing behind. With ``--state`` its
@@ -10,14 +10,17 @@ The gateway is below ``/v3``: amounts in major units, bearer secret key, answers
 asks for a redirect is approved at ``/approve/{flw_ref}``. The shapes follow Flutterwave's published
 v3 reference and deliveries seen in the wild.
 
-Control API: JSON over HTTP, no authentication, never part of Flutterwave, errors like
+Stripe is below ``/v1``; see :mod:`kiti.simulator.stripe`. Faults meet both. Stripe's webhooks go to the address beside
+that of Flutterwave's: ``…/webhook/stripe``.
+
+Control API: JSON over HTTP, no authentication, never part of a gateway, errors like
 the gateway's with 4xx.
 
 ``GET /_sim/health``
     ``{"ok": true}`` once the server listens.
 ``GET /_sim/state?tx_ref=``
     Everything as JSON: ``links, transactions, refunds, transfers, deliveries, chargebacks,
-    settlements, subaccounts`` (newest 10,000 of each, oldest first), ``calls`` (requests counted by
+    settlements, subaccounts, stripe`` (newest 10,000 of each, oldest first), ``calls`` (requests counted by
     ``"POST /v3/transactions/{id}/refund"`` and the like, those that met a fault included),
     ``pending_deliveries``, ``pending_timers``, ``faults``, ``config``. With ``tx_ref``, only the
     links and transactions of that reference and what hangs below them.
@@ -39,7 +42,8 @@ the gateway's with 4xx.
     webhook again (made anew if there was none) and answers ``{"statuses": [200, …]}``; 0 stands for
     a connection error.
 ``POST /_sim/webhooks/send``
-    ``{body, verif_hash?, copies = 1, concurrency = 1}`` posts any JSON: a forged webhook.
+    ``{body, gateway = "flutterwave", verif_hash?, copies = 1, concurrency = 1}`` posts any JSON: a forged webhook.
+    For Stripe ``verif_hash`` is the secret that signs.
 ``POST /_sim/config``
     Any field of :class:`kiti.simulator.machine.Config`; answers the whole configuration.
 ``POST /_sim/refunds/{id}``

@@ -19,6 +19,10 @@ from kiti.simulator import run
     help="Sent as verif-hash with every webhook.",
 )
 @click.option(
+    "--stripe-secret-key", envvar="STRIPE_SECRET_KEY", default="", help="Stripe's bearer key; none: no Stripe."
+)
+@click.option("--stripe-webhook-secret", envvar="STRIPE_WEBHOOK_SECRET", default="", help="Signs Stripe's webhooks.")
+@click.option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
     help="SQLite file that survives a restart; without it all is in memory.",
@@ -39,8 +43,10 @@ def main(
     webhook_hash: str,
     state: Path | None,
     retry_seconds: float,
+    stripe_secret_key: str,
+    stripe_webhook_secret: str,
 ) -> None:
-    """Run the Flutterwave v3 simulator in the foreground."""
+    """Run the simulator of Flutterwave v3 and Stripe in the foreground."""
     run(
         host=host,
         port=port,
@@ -49,6 +55,8 @@ def main(
         webhook_hash=webhook_hash,
         state=state,
         retry_seconds=retry_seconds,
+        stripe_secret_key=stripe_secret_key,
+        stripe_webhook_secret=stripe_webhook_secret,
     )
 
 

@@ -1,7 +1,7 @@
 """The control API below `/_sim`: for tests and demonstrations, never part of Flutterwave."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from litestar import Request, Response, delete, get, post
@@ -13,6 +13,9 @@ from kiti.simulator.charges import Action, PayOptions
 from kiti.simulator.faults import ApiFault, WebhookFault
 from kiti.simulator.machine import Config, GatewayRefusalError, Machine
 from kiti.simulator.store import Row
+from kiti.simulator.stripe import control as stripe_control
+from kiti.simulator.stripe import objects as stripe_objects
+from kiti.simulator.stripe import sessions as stripe_sessions
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -44,7 +47,7 @@ class ExpireOrder(msgspec.Struct, forbid_unknown_fields=True):
 class ReplayOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/webhooks/replay`."""
 
-    transaction_id: int
+    transaction_id: int | str
     copies: int = 1
     concurrency: int = 1
 
@@ -53,6 +56,7 @@ class SendOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/webhooks/send`."""
 
     body: Any
+    gateway: Literal["flutterwave", "stripe"] = "flutterwave"
     verif_hash: str | None = None
     copies: int = 1
     concurrency: int = 1
@@ -109,6 +113,11 @@ async def pay(request: AnyRequest) -> Response[bytes]:
     if order.payment_type is not None and order.payment_type not in charges.PAY_METHODS:
         raise GatewayRefusalError(f"payment_type is none of {sorted(charges.PAY_METHODS)}")
     machine = machine_of(request)
+    if stripe_sessions.session_of(machine, order.tx_ref) is not None:
+        if order.action == "pay-twice":
+            raise GatewayRefusalError("Nobody can pay twice on a page of Stripe's", http_status=409)
+        seconds = order.delay_seconds
+        return _json(stripe_control.press(machine, order.tx_ref, order.action, delay_seconds=seconds))
     paid = charges.act(machine, tx_ref=order.tx_ref, action=order.action, options=order)
     return _json(msgspec.structs.asdict(paid))
 
@@ -126,6 +135,8 @@ async def replay(request: AnyRequest) -> Response[bytes]:
     """Post the last webhook of a transaction again, byte for byte."""
     machine = machine_of(request)
     order = await body_of(request, ReplayOrder)
+    if isinstance(order.transaction_id, str):
+        return await _replay_event(machine, order.transaction_id, order)
     tx = charges.find_tx(machine, tx_id=order.transaction_id)
     if tx is None:
         raise GatewayRefusalError(wire.NO_TRANSACTION, http_status=404)
@@ -135,20 +146,15 @@ async def replay(request: AnyRequest) -> Response[bytes]:
     )
     if body is None:
         body = wire.ENCODER.encode(wire.charge_event(tx)).decode()
-    return await _post_copies(machine, body=body, verif_hash=None, copies=order.copies, concurrency=order.concurrency)
+    return await _post_copies(machine, "flutterwave", body, order, verif_hash=None)
 
 
 @post("/_sim/webhooks/send", status_code=200)
 async def send(request: AnyRequest) -> Response[bytes]:
     """Post any body as a webhook."""
     order = await body_of(request, SendOrder)
-    return await _post_copies(
-        machine_of(request),
-        body=wire.ENCODER.encode(order.body).decode(),
-        verif_hash=order.verif_hash,
-        copies=order.copies,
-        concurrency=order.concurrency,
-    )
+    body = wire.ENCODER.encode(order.body).decode()
+    return await _post_copies(machine_of(request), order.gateway, body, order, verif_hash=order.verif_hash)
 
 
 @post("/_sim/config", status_code=200)
@@ -225,13 +231,27 @@ ROUTES: Final[list[HTTPRouteHandler]] = [
 ]
 
 
+async def _replay_event(machine: Machine, intent: str, order: ReplayOrder) -> Response[bytes]:
+    """The last event of a PaymentIntent."""
+    events = stripe_objects.below(machine, intent, "event")
+    if not events:
+        raise GatewayRefusalError(wire.NO_TRANSACTION, http_status=404)
+    body = wire.ENCODER.encode(events[-1]).decode()
+    return await _post_copies(machine, "stripe", body, order, verif_hash=None)
+
+
 async def _post_copies(
-    machine: Machine, *, body: str, verif_hash: str | None, copies: int, concurrency: int
+    machine: Machine, gateway: str, body: str, order: ReplayOrder | SendOrder, *, verif_hash: str | None
 ) -> Response[bytes]:
-    if not (1 <= copies <= MOST_COPIES and 1 <= concurrency <= MOST_CONCURRENT):
+    if not (1 <= order.copies <= MOST_COPIES and 1 <= order.concurrency <= MOST_CONCURRENT):
         raise GatewayRefusalError(f"copies is 1 to {MOST_COPIES}, concurrency 1 to {MOST_CONCURRENT}")
     statuses = await webhooks.post_copies(
-        machine, body=body, verif_hash=verif_hash, copies=copies, concurrency=concurrency
+        machine,
+        gateway=gateway,
+        body=body,
+        verif_hash=verif_hash,
+        copies=order.copies,
+        concurrency=order.concurrency,
     )
     return _json({"statuses": statuses})
 
@@ -267,6 +287,7 @@ def _remembered(machine: Machine, *, tx_ref: str | None) -> dict[str, Any]:
             rows("settlement", "NULL"),
             lambda row: settlements.full_settlement(machine, row=row),
         ),
+        "stripe": stripe_control.remembered(machine, tx_ref),
     }
 
 

@@ -23,7 +23,7 @@ class Lie(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ApiFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What goes wrong with a request to `/v3`.
+    """What goes wrong with a request to `/v3` (Flutterwave) or `/v1` (Stripe).
 
     `match` is a glob over `"METHOD /v3/path"`. `http_status` answers without any effect,
     `http_status_after` lets the effect happen first (Flutterwave's 503 after 28 s), and so do
@@ -52,7 +52,7 @@ class ApiFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class WebhookFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What goes wrong with a webhook.
 
-    `match` is `charge`, `refund`, `transfer` or `*`. `duplicate` sends so many copies more.
+    `match` is `charge`, `refund`, `transfer`, `dispute` or `*`. `duplicate` sends so many copies more.
     `reorder` holds webhooks until so many are there, then sends them last first; after
     `hold_seconds` they go out anyway. `drop` never sends. `lie` changes what the webhook says while
     verify tells the truth. `shape` is `event` or `legacy` (flat charges, wrapped transfers).

@@ -1,4 +1,4 @@
-"""The gate before `/v3`: it checks the bearer key, counts the call, and applies faults.
+"""The gate before `/v3` (Flutterwave) and `/v1` (Stripe): it checks the bearer key, counts calls, applies faults.
 
 A request meets at most one fault. The routes behind the gate know nothing of faults.
 """
@@ -15,13 +15,15 @@ from kiti.simulator.faults import ApiFault, Lie
 from kiti.simulator.machine import Machine
 from kiti.simulator.wire import ENCODER, NO_TRANSACTION
 
-NUMBER_IN_PATH: Final = re.compile(r"(?<=/)\d+(?=/|$)")
+ID_IN_PATH: Final = re.compile(r"(?<=/)(?:\d+|[a-z]{2,4}_\w+)(?=/|$)")
+FLUTTERWAVE: Final = "/v3/"
+STRIPE: Final = "/v1/"
 OUTAGE: Final = "An error occurred. Please contact support"
 TOO_MANY_REQUESTS: Final = 429
 
 
 class Gate:
-    """ASGI: authentication, counting and faults for `/v3`; everything else passes through."""
+    """ASGI: authentication, counting and faults for the gateways' APIs; everything else passes through."""
 
     def __init__(self, app: ASGIApp, *, machine: Machine) -> None:
         self._app = app
@@ -29,14 +31,15 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or have it meet its fault."""
-        if scope["type"] != ScopeType.HTTP or not scope["path"].startswith("/v3/"):
+        if scope["type"] != ScopeType.HTTP or not scope["path"].startswith((FLUTTERWAVE, STRIPE)):
             await self._app(scope, receive, send)
             return
         call = f"{scope['method']} {scope['path']}"
         faults, config = self._machine.faults, self._machine.config
-        faults.calls[NUMBER_IN_PATH.sub("{id}", call)] += 1
-        if dict(scope["headers"]).get(b"authorization") != f"Bearer {config.secret_key}".encode():
-            await _answer(send, 401, _error("Invalid authorization key"))
+        faults.calls[ID_IN_PATH.sub("{id}", call)] += 1
+        key = config.stripe_secret_key if scope["path"].startswith(STRIPE) else config.secret_key
+        if not key or dict(scope["headers"]).get(b"authorization") != f"Bearer {key}".encode():
+            await _answer(send, 401, _error(scope, "Invalid authorization key"))
             return
         fault = faults.for_call(call)
         if fault is None:
@@ -49,13 +52,13 @@ class Gate:
         if fault.drop_connection_before:
             await _hang_up(send)
         elif fault.http_status is not None:
-            await _answer(send, fault.http_status, _error(_outage_message(fault.http_status)))
+            await _answer(send, fault.http_status, _error(scope, _outage_message(fault.http_status)))
         elif fault.not_found:
-            status = self._machine.config.not_found_http_status
-            await _answer(send, status, _error(NO_TRANSACTION))
+            status = 404 if scope["path"].startswith(STRIPE) else self._machine.config.not_found_http_status
+            await _answer(send, status, _error(scope, NO_TRANSACTION))
         else:
             status, body = await self._run(scope, receive)
-            await _answer_badly(fault, send, status, body)
+            await _answer_badly(fault, scope, send, status, body)
 
     async def _run(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         status = 500
@@ -72,12 +75,12 @@ class Gate:
         return status, bytes(body)
 
 
-async def _answer_badly(fault: ApiFault, send: Send, status: int, body: bytes) -> None:
+async def _answer_badly(fault: ApiFault, scope: Scope, send: Send, status: int, body: bytes) -> None:
     """Answer with the fault, now that the effect has happened."""
     if fault.drop_connection_after:
         await _hang_up(send)
     elif fault.http_status_after is not None:
-        error = _error(_outage_message(fault.http_status_after))
+        error = _error(scope, _outage_message(fault.http_status_after))
         await _answer(send, fault.http_status_after, error)
     elif fault.malformed:
         await _answer(send, status, body[: len(body) // 2])
@@ -105,17 +108,21 @@ async def _hang_up(send: Send) -> None:
 
 def _falsified(body: bytes, lie: Lie) -> bytes:
     envelope = msgspec.json.decode(body)
-    match envelope["data"]:
+    match envelope.get("data"):
         case dict(data):
             envelope["data"] = lie.told_about(data)
         case list(rows):
             envelope["data"] = [lie.told_about(row) for row in rows]
+        case _ if "object" in envelope:
+            envelope = lie.told_about(envelope)
         case _:
             return body
     return ENCODER.encode(envelope)
 
 
-def _error(message: str) -> bytes:
+def _error(scope: Scope, message: str) -> bytes:
+    if scope["path"].startswith(STRIPE):
+        return ENCODER.encode({"error": {"type": "api_error", "message": message}})
     return ENCODER.encode({"status": "error", "message": message, "data": None})
 
 

@@ -95,17 +95,32 @@ METHOD_FIELD: Final = """<label for="payment_type">Pay with</label>
 <select id="payment_type" name="payment_type">{options}</select>"""
 
 
+def message(title: str, text: str, *, status: int = 200) -> Response[str]:
+    """A page that says something."""
+    return page(title, f"<h1>{escape(title)}</h1>\n<p>{escape(text)}</p>", status=status)
+
+
+def page(title: str, body: str, *, status: int = 200) -> Response[str]:
+    """A page of the gateway's."""
+    headers = {
+        "cache-control": "no-store",
+        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+    }
+    whole = PAGE.format(title=escape(title), body=body)
+    return Response(whole, status_code=status, media_type="text/html", headers=headers)
+
+
 @get("/pay/{link_id:str}")
 async def show_payment(request: AnyRequest, link_id: str) -> Response[str]:
     """Show the page of a link, or why it cannot be paid."""
     machine = machine_of(request)
     link = charges.find_link(machine, link_id=link_id)
     if link is None:
-        return _message("Not found", "There is no such payment link.", status=404)
+        return message("Not found", "There is no such payment link.", status=404)
     state = charges.link_state(link)
     if state != "active":
-        return _message("Payment link", CLOSED[state], status=410)
-    return _html(f"Pay {link['currency']} {number(link['amount'])}", _link_form(machine, link))
+        return message("Payment link", CLOSED[state], status=410)
+    return page(f"Pay {link['currency']} {number(link['amount'])}", _link_form(machine, link))
 
 
 @post("/pay/{link_id:str}", status_code=303)
@@ -114,10 +129,10 @@ async def press_payment(request: AnyRequest, link_id: str) -> Response[Any]:
     machine = machine_of(request)
     link = charges.find_link(machine, link_id=link_id)
     if link is None:
-        return _message("Not found", "There is no such payment link.", status=404)
+        return message("Not found", "There is no such payment link.", status=404)
     state = charges.link_state(link)
     if state != "active":
-        return _message("Payment link", CLOSED[state], status=410)
+        return message("Payment link", CLOSED[state], status=410)
     return await _press(request, tx_ref=link["tx_ref"])
 
 
@@ -127,11 +142,11 @@ async def show_approval(request: AnyRequest, flw_ref: str) -> Response[str]:
     machine = machine_of(request)
     tx = _charge_of(machine, flw_ref)
     if tx is None:
-        return _message("Not found", "There is no such charge.", status=404)
+        return message("Not found", "There is no such charge.", status=404)
     if tx["status"] != "pending":
-        return _message("Charge", f"This charge is {tx['status']} already.", status=410)
+        return message("Charge", f"This charge is {tx['status']} already.", status=410)
     body = _buttons(machine, tx, shop="Approve a payment", method_field="")
-    return _html(f"Approve {tx['currency']} {number(tx['amount'])}", body)
+    return page(f"Approve {tx['currency']} {number(tx['amount'])}", body)
 
 
 @post("/approve/{flw_ref:str}", status_code=303)
@@ -139,7 +154,7 @@ async def press_approval(request: AnyRequest, flw_ref: str) -> Response[Any]:
     """Approve or decline a direct charge."""
     tx = _charge_of(machine_of(request), flw_ref)
     if tx is None:
-        return _message("Not found", "There is no such charge.", status=404)
+        return message("Not found", "There is no such charge.", status=404)
     return await _press(request, tx_ref=tx["tx_ref"])
 
 
@@ -157,9 +172,9 @@ async def _press(request: AnyRequest, *, tx_ref: str) -> Response[Any]:
         action = _action(fields)
         paid = charges.act(machine_of(request), tx_ref=tx_ref, action=action, options=_options(fields))
     except GatewayRefusalError as error:
-        return _message("Not possible", f"{error.message}.", status=error.http_status)
+        return message("Not possible", f"{error.message}.", status=error.http_status)
     if paid.redirect is None:
-        return _message("Thank you", f"Your payment is {paid.status}. You may close this page.")
+        return message("Thank you", f"Your payment is {paid.status}. You may close this page.")
     return Redirect(paid.redirect, status_code=303)
 
 
@@ -214,16 +229,3 @@ def _buttons(machine: Machine, row: Row, *, shop: str, method_field: str) -> str
         method_field=method_field,
         delay_seconds=f"{machine.config.pay_late_seconds:g}",
     )
-
-
-def _message(title: str, text: str, *, status: int = 200) -> Response[str]:
-    return _html(title, f"<h1>{escape(title)}</h1>\n<p>{escape(text)}</p>", status=status)
-
-
-def _html(title: str, body: str, *, status: int = 200) -> Response[str]:
-    headers = {
-        "cache-control": "no-store",
-        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
-    }
-    page = PAGE.format(title=escape(title), body=body)
-    return Response(page, status_code=status, media_type="text/html", headers=headers)

@@ -33,6 +33,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     transfer_outcome: Literal["successful", "failed", "stuck"] = "successful"
     not_found_http_status: int = 400
     public_url: str | None = None
+    stripe_webhook_url: str = ""
+    stripe_webhook_secret: str = ""
+    stripe_secret_key: str = ""
 
 
 class GatewayRefusalError(Exception):

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urljoin
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
@@ -16,6 +17,13 @@ from kiti.simulator import api, charges, control, hosted, refunds, settlements, 
 from kiti.simulator.gate import Gate
 from kiti.simulator.machine import Config, GatewayRefusalError, Machine
 from kiti.simulator.store import Store
+from kiti.simulator.stripe import api as stripe_api
+from kiti.simulator.stripe import control as stripe_control
+from kiti.simulator.stripe import hosted as stripe_hosted
+from kiti.simulator.stripe import money as stripe_money
+from kiti.simulator.stripe import sessions as stripe_sessions
+from kiti.simulator.stripe.objects import StripeRefusalError
+from kiti.simulator.stripe.replay import Replay
 from kiti.simulator.timers import Action, run_timers
 from kiti.simulator.webhooks import run_courier
 
@@ -28,6 +36,9 @@ TIMER_ACTIONS: Final[dict[str, Action]] = {
     "refund": refunds.finish_refund,
     "transfer": transfers.advance_transfer,
     "chargeback": settlements.lapse_chargeback,
+    "stripe_session": stripe_sessions.expire_in_time,
+    "stripe_late": stripe_sessions.pay_late,
+    "stripe_refund": stripe_money.end_refund,
 }
 
 
@@ -40,13 +51,18 @@ def run(
     webhook_hash: str,
     state: Path | str | None,
     retry_seconds: float,
+    stripe_secret_key: str = "",
+    stripe_webhook_secret: str = "",
 ) -> None:
-    """Serve in the foreground, in this process, until SIGTERM or SIGINT."""
+    """Serve in the foreground, in this process, until SIGTERM or SIGINT; Stripe's webhooks go beside `webhook_url`."""
     config = Config(
         webhook_url=webhook_url,
         webhook_hash=webhook_hash,
         secret_key=secret_key,
         retry_seconds=retry_seconds,
+        stripe_webhook_url=urljoin(webhook_url, "stripe"),
+        stripe_webhook_secret=stripe_webhook_secret,
+        stripe_secret_key=stripe_secret_key,
     )
     asyncio.run(_serve(config, host=host, port=port, state=None if state is None else Path(state)))
 
@@ -54,15 +70,22 @@ def run(
 def create_app(machine: Machine) -> ASGIApp:
     """Return the ASGI application: the gateway, its pages and the control API."""
     app = Litestar(
-        route_handlers=[*api.ROUTES, *hosted.ROUTES, *control.ROUTES],
-        exception_handlers={GatewayRefusalError: api.refusal, HTTPException: _refused_by_http},
+        route_handlers=[
+            *(*api.ROUTES, *hosted.ROUTES, *control.ROUTES),
+            *(*stripe_api.ROUTES, *stripe_hosted.ROUTES, *stripe_control.ROUTES),
+        ],
+        exception_handlers={
+            GatewayRefusalError: api.refusal,
+            StripeRefusalError: stripe_api.refusal,
+            HTTPException: _refused_by_http,
+        },
         state=State({"machine": machine}),
         openapi_config=None,
         # Litestar would set up the root logger, and every webhook would become a line.
         logging_config=None,
         request_max_body_size=LARGEST_BODY_BYTES,
     )
-    return Gate(app, machine=machine)
+    return Gate(Replay(app, machine=machine), machine=machine)
 
 
 async def _serve(config: Config, *, host: str, port: int, state: Path | None) -> None:

@@ -67,12 +67,23 @@ CREATE INDEX IF NOT EXISTS timer_by_time ON timer (at);
 CREATE TABLE IF NOT EXISTS delivery (
   id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, subject INTEGER NOT NULL,
   tx_id INTEGER, body TEXT NOT NULL, verif_hash TEXT, state TEXT NOT NULL,
-  attempts INTEGER NOT NULL DEFAULT 0, last_status INTEGER, next_at REAL NOT NULL,
+  gateway TEXT NOT NULL DEFAULT 'flutterwave', attempts INTEGER NOT NULL DEFAULT 0,
+  last_status INTEGER, next_at REAL NOT NULL,
   created_at REAL NOT NULL, acknowledged_at REAL
 );
 CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (next_at)
   WHERE state IN ('waiting', 'held');
 CREATE INDEX IF NOT EXISTS delivery_by_tx ON delivery (tx_id);
+CREATE TABLE IF NOT EXISTS stripe_object (
+  place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, parent TEXT NOT NULL,
+  reference TEXT NOT NULL, created INTEGER NOT NULL, doc TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS stripe_by_kind ON stripe_object (kind, created);
+CREATE INDEX IF NOT EXISTS stripe_by_parent ON stripe_object (parent);
+CREATE INDEX IF NOT EXISTS stripe_by_reference ON stripe_object (reference);
+CREATE TABLE IF NOT EXISTS stripe_answer (
+  key TEXT PRIMARY KEY, digest TEXT NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL
+);
 """
 
 NUMBERED: Final = ("tx", "refund", "transfer", "subaccount", "chargeback", "settlement")
@@ -90,6 +101,7 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript(SCHEMA)
+        self._add_what_came_later()
         self._start_ids_late()
         # A webhook that was on its way when the process died was perhaps not received: send it
         # again, as the real one would.
@@ -134,6 +146,11 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _add_what_came_later(self) -> None:
+        """Give the file of an earlier version the columns that it lacks."""
+        if all(column["name"] != "gateway" for column in self.all("PRAGMA table_info(delivery)")):
+            self.run("ALTER TABLE delivery ADD COLUMN gateway TEXT NOT NULL DEFAULT 'flutterwave'")
 
     def _start_ids_late(self) -> None:
         """Begin ids above those of an earlier run in memory, so that no caller sees one twice."""

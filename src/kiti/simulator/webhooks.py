@@ -13,6 +13,7 @@ from kiti.simulator.faults import WebhookFault
 from kiti.simulator.machine import Machine, wait_for_bell
 from kiti.simulator.postbox import Postbox
 from kiti.simulator.store import Row
+from kiti.simulator.stripe.signing import signature
 
 CONCURRENT_POSTS: Final = 64
 REORDER_GAP_SECONDS: Final = 0.05
@@ -78,8 +79,37 @@ async def run_courier(machine: Machine) -> None:
             postbox.close()
 
 
+def enqueue(
+    machine: Machine,
+    *,
+    fault: WebhookFault,
+    gateway: str,
+    kind: str,
+    text: str,
+    subject: int = 0,
+    tx_id: int | None = None,
+) -> None:
+    """Write a webhook down for the courier, with what its fault does to it."""
+    now = time.time()
+    if fault.drop:
+        state, next_at = "dropped", now
+    elif fault.reorder > 1:
+        state, next_at = "held", now + fault.hold_seconds
+    else:
+        state, next_at = "waiting", now + fault.delay_ms / 1000
+    for _ in range(1 + fault.duplicate):
+        machine.store.run(
+            "INSERT INTO delivery (gateway, kind, subject, tx_id, body, verif_hash, state, next_at,"
+            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *(gateway, kind, subject, tx_id, text, fault.verif_hash, state, next_at, now),
+        )
+    if state == "held":
+        _release_reversed(machine, when_there_are=fault.reorder)
+    machine.post_bell.set()
+
+
 async def post_copies(
-    machine: Machine, *, body: str, verif_hash: str | None, copies: int, concurrency: int
+    machine: Machine, *, gateway: str, body: str, verif_hash: str | None, copies: int, concurrency: int
 ) -> list[int]:
     """Post the same bytes so many times, and return the statuses; 0 is a connection error."""
     statuses: list[int] = []
@@ -88,7 +118,7 @@ async def post_copies(
         postbox = Postbox()
         try:
             while next(left, None) is not None:
-                statuses.append(await _post(machine, postbox, body=body, verif_hash=verif_hash))
+                statuses.append(await _post(machine, postbox, gateway=gateway, body=body, verif_hash=verif_hash))
         finally:
             postbox.close()
 
@@ -106,23 +136,8 @@ def _enqueue(
     tx_id: int | None,
     body: dict[str, Any],
 ) -> None:
-    now = time.time()
-    if fault.drop:
-        state, next_at = "dropped", now
-    elif fault.reorder > 1:
-        state, next_at = "held", now + fault.hold_seconds
-    else:
-        state, next_at = "waiting", now + fault.delay_ms / 1000
     text = wire.ENCODER.encode(body).decode()
-    for _ in range(1 + fault.duplicate):
-        machine.store.run(
-            "INSERT INTO delivery (kind, subject, tx_id, body, verif_hash, state, next_at,"
-            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *(kind, subject, tx_id, text, fault.verif_hash, state, next_at, now),
-        )
-    if state == "held":
-        _release_reversed(machine, when_there_are=fault.reorder)
-    machine.post_bell.set()
+    enqueue(machine, fault=fault, gateway="flutterwave", kind=kind, text=text, subject=subject, tx_id=tx_id)
 
 
 def _release_reversed(machine: Machine, *, when_there_are: int) -> None:
@@ -142,7 +157,7 @@ def _due(machine: Machine, *, limit: int) -> list[Row]:
         return []
     with machine.store.atomic():
         rows = machine.store.all(
-            "SELECT id, body, verif_hash, attempts FROM delivery"
+            "SELECT id, gateway, body, verif_hash, attempts FROM delivery"
             " WHERE state IN ('waiting', 'held') AND next_at <= ? ORDER BY next_at, id LIMIT ?",
             *(time.time(), limit),
         )
@@ -160,7 +175,7 @@ def _next_at(machine: Machine) -> float | None:
 
 
 async def _deliver(machine: Machine, postbox: Postbox, idle: list[Postbox], *, row: Row) -> None:
-    status = await _post(machine, postbox, body=row["body"], verif_hash=row["verif_hash"])
+    status = await _post(machine, postbox, gateway=row["gateway"], body=row["body"], verif_hash=row["verif_hash"])
     idle.append(postbox)
     now = time.time()
     if status == ACKNOWLEDGED:
@@ -179,14 +194,15 @@ async def _deliver(machine: Machine, postbox: Postbox, idle: list[Postbox], *, r
     machine.post_bell.set()
 
 
-async def _post(machine: Machine, postbox: Postbox, *, body: str, verif_hash: str | None) -> int:
+async def _post(machine: Machine, postbox: Postbox, *, gateway: str, body: str, verif_hash: str | None) -> int:
     config = machine.config
-    return await postbox.post(
-        config.webhook_url,
-        body=body.encode(),
-        headers={
-            "content-type": "application/json",
-            "verif-hash": config.webhook_hash if verif_hash is None else verif_hash,
-        },
-        timeout_seconds=config.webhook_timeout_seconds,
-    )
+    content = body.encode()
+    headers = {"content-type": "application/json"}
+    if gateway == "stripe":
+        url = config.stripe_webhook_url
+        secret = config.stripe_webhook_secret if verif_hash is None else verif_hash
+        headers["stripe-signature"] = signature(content, secret=secret)
+    else:
+        url = config.webhook_url
+        headers["verif-hash"] = config.webhook_hash if verif_hash is None else verif_hash
+    return await postbox.post(url, body=content, headers=headers, timeout_seconds=config.webhook_timeout_seconds)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from kiti.core.money import Money
 from kiti.gateways.flutterwave import webhooks, wire
 from kiti.gateways.gateway import (
+    Authorised,
     Capabilities,
     Captured,
     CheckoutOpened,
@@ -148,7 +149,7 @@ class Flutterwave:
             case Declined() | Pending():
                 captured = await self._captured_among(reference)
                 return truth if captured is None else captured
-            case Captured() | Missing() | Unknown():
+            case Captured() | Authorised() | Missing() | Unknown():
                 return truth
 
     async def verify(self, transaction_id: str) -> Truth:

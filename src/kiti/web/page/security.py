@@ -57,9 +57,10 @@ def policy(*, form_targets: str = "") -> str:
 
 
 def gateway_sources(settings: Settings) -> str:
-    """Where paying may lead: any page over TLS, and the simulated gateway where that is what we talk to."""
-    gateway = urlsplit(settings.flutterwave_base_url)
-    return "https:" if gateway.scheme == "https" else f"https: {gateway.scheme}://{gateway.netloc}"
+    """Where paying may lead: any page over TLS, and the simulated gateways where those are what we talk to."""
+    gateways = [urlsplit(url) for url in (settings.flutterwave_base_url, settings.stripe_api_base)]
+    simulated = {f"{gateway.scheme}://{gateway.netloc}" for gateway in gateways if gateway.scheme != "https"}
+    return " ".join(["https:", *sorted(simulated)])
 
 
 def _is_ours(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:

@@ -1,0 +1,219 @@
+"""What only Flutterwave does, shown against the simulator."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from tests.contract.gateways import PROVIDERS, Simulator, a_checkout, new_reference
+
+from kiti.core.money import Money
+from kiti.gateways.gateway import (
+    Captured,
+    CheckoutOpened,
+    Declined,
+    Gateway,
+    Missing,
+    Pending,
+    Rejected,
+    Unknown,
+    UnreadableAmount,
+)
+
+FLUTTERWAVE = PROVIDERS["flutterwave"]
+
+
+@pytest.fixture
+async def gateway(simulator: Simulator) -> AsyncIterator[Gateway]:
+    adapter = FLUTTERWAVE.adapter(simulator)
+    yield adapter
+    await adapter.close()
+
+
+async def test_the_link_carries_what_was_asked_for(gateway: Gateway, simulator: Simulator) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    assert isinstance(await gateway.open_checkout(request), CheckoutOpened)
+    [link] = simulator.state(request.reference)["links"]
+    assert (link["amount"], link["currency"], link["session_minutes"]) == (50_000, "UGX", 15)
+
+
+@pytest.mark.parametrize(
+    ("amount", "method", "said"),
+    [
+        (Money(150_050, "KES"), "MOBILE_MONEY", 1500.5),
+        (Money(150_000, "KES"), "CARD", 1500),
+        (Money(1, "USD"), "CARD", 0.01),
+        (Money(12_345, "XOF"), "MOBILE_MONEY", 12345),
+    ],
+)
+async def test_amounts_are_said_in_major_units(
+    gateway: Gateway, simulator: Simulator, amount: Money, method: str, said: float
+) -> None:
+    request = a_checkout(FLUTTERWAVE, amount=amount, method=method)
+    assert isinstance(await gateway.open_checkout(request), CheckoutOpened)
+    simulator.pay(request.reference)
+    truth = await gateway.lookup(request.reference)
+    assert isinstance(truth, Captured)
+    assert truth.amount == amount
+    assert simulator.state(request.reference)["links"][0]["amount"] == said
+
+
+async def test_a_traveller_without_email_gets_one_that_is_nobodys(gateway: Gateway, simulator: Simulator) -> None:
+    request = a_checkout(FLUTTERWAVE, customer_email="")
+    assert isinstance(await gateway.open_checkout(request), CheckoutOpened)
+    assert "256700000001@example.com" in str(simulator.state(request.reference)["links"][0]["customer"])
+
+
+async def test_a_refusal_says_what_was_wrong(gateway: Gateway, simulator: Simulator) -> None:
+    request = a_checkout(FLUTTERWAVE, return_url="nowhere")
+    outcome = await gateway.open_checkout(request)
+    assert isinstance(outcome, Rejected)
+    assert "redirect_url" in outcome.reason
+    assert simulator.state(request.reference)["links"] == []
+
+
+async def test_there_is_no_mobile_money_in_euros(gateway: Gateway) -> None:
+    assert isinstance(await gateway.open_checkout(a_checkout(FLUTTERWAVE, amount=Money(5, "EUR"))), Rejected)
+
+
+async def test_a_repeated_reference_is_not_called_certainly_undone(gateway: Gateway) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    assert isinstance(await gateway.open_checkout(request), CheckoutOpened)
+    assert isinstance(await gateway.open_checkout(request), Unknown)
+
+
+async def test_a_closed_page_takes_no_money(gateway: Gateway, simulator: Simulator) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    opened = await gateway.open_checkout(request)
+    assert isinstance(opened, CheckoutOpened)
+    assert await gateway.close_checkout(opened.url)
+    assert simulator.state(request.reference)["links"][0]["state"] == "disabled"
+
+
+@pytest.mark.parametrize("http_status", [200, 400, 404])
+async def test_what_nobody_began_to_pay_is_missing_whatever_the_status(
+    gateway: Gateway, simulator: Simulator, http_status: int
+) -> None:
+    simulator.configure(not_found_http_status=http_status)
+    assert await gateway.lookup(new_reference()) == Missing()
+    assert await gateway.verify("999") == Missing()
+
+
+async def test_a_fee_may_be_a_fraction_of_a_minor_unit(gateway: Gateway, simulator: Simulator) -> None:
+    request = a_checkout(FLUTTERWAVE, amount=Money(20, "RWF"))
+    await gateway.open_checkout(request)
+    [transaction] = simulator.pay(request.reference)
+    expected = Captured(
+        transaction_id=transaction,
+        reference=request.reference,
+        amount=Money(20, "RWF"),
+        fee_exact=Decimal("0.58"),
+    )
+    assert await gateway.lookup(request.reference) == expected
+    assert await gateway.verify(transaction) == expected
+
+
+async def test_a_fee_that_the_customer_bears_is_no_fee_of_ours(gateway: Gateway, simulator: Simulator) -> None:
+    simulator.configure(fee_bearer="customer")
+    request = a_checkout(FLUTTERWAVE, amount=Money(5_000, "KES"))
+    await gateway.open_checkout(request)
+    simulator.pay(request.reference)
+    truth = await gateway.lookup(request.reference)
+    assert isinstance(truth, Captured)
+    assert (truth.amount, truth.fee_exact) == (Money(5_000, "KES"), Decimal(0))
+
+
+async def test_a_decline_a_late_payment_and_a_captured_second_try(gateway: Gateway, simulator: Simulator) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    await gateway.open_checkout(request)
+    simulator.pay(request.reference, "decline")
+    assert isinstance(await gateway.lookup(request.reference), Declined)
+    simulator.pay(request.reference, "pay-late", delay_seconds=60, force=True)
+    assert isinstance(await gateway.lookup(request.reference), Pending)
+    [transaction] = simulator.pay(request.reference, "pay", force=True)
+    truth = await gateway.lookup(request.reference)
+    assert isinstance(truth, Captured)
+    assert truth.transaction_id == transaction
+
+
+async def test_a_captured_transaction_is_found_behind_a_declined_one(gateway: Gateway, simulator: Simulator) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    await gateway.open_checkout(request)
+    [transaction] = simulator.pay(request.reference)
+    simulator.fail(match="GET /v3/transactions/verify_by_reference", lie={"status": "failed"})
+    truth = await gateway.lookup(request.reference)
+    assert isinstance(truth, Captured)
+    assert truth.transaction_id == transaction
+
+
+async def test_a_decline_is_not_believed_while_the_list_cannot_be_seen(gateway: Gateway, simulator: Simulator) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    await gateway.open_checkout(request)
+    simulator.pay(request.reference, "decline")
+    simulator.fail(match="GET /v3/transactions", malformed=True)
+    assert isinstance(await gateway.lookup(request.reference), Unknown)
+
+
+@pytest.mark.parametrize(
+    ("lie", "amount"),
+    [
+        ({"amount": 1}, Money(1, "UGX")),
+        ({"currency": "RWF"}, Money(50_000, "RWF")),
+        ({"amount": 60_000}, Money(60_000, "UGX")),
+    ],
+)
+async def test_other_money_than_asked_for_is_reported_as_told(
+    gateway: Gateway, simulator: Simulator, lie: dict[str, Any], amount: Money
+) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    await gateway.open_checkout(request)
+    simulator.pay(request.reference)
+    simulator.fail(lie=lie)
+    truth = await gateway.lookup(request.reference)
+    assert isinstance(truth, Captured)
+    assert truth.amount == amount
+
+
+@pytest.mark.parametrize(
+    "lie", [{"amount": 50_000.5}, {"currency": "JPY"}, {"currency": ""}, {"amount": -50_000}], ids=str
+)
+async def test_captured_money_that_cannot_be_counted_goes_to_review(
+    gateway: Gateway, simulator: Simulator, lie: dict[str, Any]
+) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    await gateway.open_checkout(request)
+    [transaction] = simulator.pay(request.reference)
+    simulator.fail(lie=lie)
+    with pytest.raises(UnreadableAmount) as caught:
+        await gateway.verify(transaction)
+    assert (caught.value.transaction_id, caught.value.reference) == (transaction, request.reference)
+
+
+async def test_a_status_that_nobody_knows_is_unknown(gateway: Gateway, simulator: Simulator) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    await gateway.open_checkout(request)
+    simulator.pay(request.reference)
+    simulator.fail(lie={"status": "flying"})
+    assert isinstance(await gateway.lookup(request.reference), Unknown)
+
+
+async def test_a_list_of_refunds_with_an_unreadable_page_is_no_proof_of_absence(
+    gateway: Gateway, simulator: Simulator
+) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    await gateway.open_checkout(request)
+    [transaction] = simulator.pay(request.reference)
+    simulator.fail(match="GET /v3/refunds", malformed=True)
+    assert isinstance(await gateway.list_refunds(transaction), Unknown)
+
+
+@pytest.mark.parametrize("action", ["pay", "decline"])
+async def test_webhooks_tell_of_both_ends(gateway: Gateway, simulator: Simulator, action: str) -> None:
+    request = a_checkout(FLUTTERWAVE)
+    await gateway.open_checkout(request)
+    [transaction] = simulator.pay(request.reference, action)
+    deliveries = FLUTTERWAVE.deliveries(simulator, request.reference)
+    assert deliveries
+    for headers, body in deliveries:
+        event = gateway.read_webhook(headers, body)
+        assert (event.kind, event.reference, event.transaction_id) == ("charge", request.reference, transaction)
