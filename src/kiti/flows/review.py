@@ -26,7 +26,7 @@ from kiti.flows.letters import occasions
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.settle import adopt, give_back_rest, settle_payment
 from kiti.flows.staff import require
-from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Unknown, UnreadableAmount
+from kiti.gateways.gateway import Authorised, Captured, Declined, Missing, Pending, Unknown, UnreadableAmount
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Charge, Payment
@@ -247,7 +247,7 @@ async def _check_no_money(house: House, payment: Payment) -> None:
             raise WrongState("The gateway has money. Pay it back in its dashboard first.") from error
         return
     match truth:
-        case Captured():
+        case Captured() | Authorised():
             raise WrongState("The gateway has the money: ask the gateway, then accept it or send it back.")
         case Unknown():
             raise GatewayUnclear("The gateway does not say whether it has the money. Try again in a moment.")
@@ -266,7 +266,7 @@ async def _captured_by(house: House, gateway: str, transaction_id: str) -> Captu
             return truth
         case Unknown():
             raise GatewayUnclear("The gateway does not answer about this transaction. Try again in a moment.")
-        case Declined() | Missing() | Pending():
+        case Authorised() | Declined() | Missing() | Pending():
             raise WrongState("The gateway has not taken this money.")
 
 
