@@ -22,6 +22,7 @@ from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.waiting import NotAdmitted, PlaceForged
 from kiti.flows.webhooks import ForgedWebhook
 from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
+from kiti.settlements.actions import SettlementChanged
 from kiti.tickets.actions import TicketsUsed
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,7 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     (TicketsUsed, 409, "CONFLICT", "Already boarded"),
     (PaymentChanged, 409, "CONFLICT", "Changed meanwhile"),
     (RefundExceedsCharge, 409, "CONFLICT", "More than was paid"),
+    (SettlementChanged, 409, "CONFLICT", "Changed meanwhile"),
     (PaymentRefused, 402, "PAYMENT_ERROR", "Payment declined"),
     (GatewayUnclear, 504, "PAYMENT_ERROR", "Payment service did not answer"),
     (ForgedWebhook, 401, "AUTHENTICATION_ERROR", "Signature refused"),

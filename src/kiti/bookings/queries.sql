@@ -325,6 +325,30 @@ WHERE
 ORDER BY booking.id
 LIMIT %(limit)s;
 
+-- Bookings that were paid for and have boarded a trip, whose part in it is not in the ledger as revenue; behind a place
+-- in the order of their ids. What a cancelled one has not given back counts too.
+-- boarded_unrecognised :many
+SELECT booking_seat.booking_id AS id
+FROM booking_seat
+INNER JOIN booking ON booking_seat.booking_id = booking.id
+INNER JOIN trip_stop ON booking_seat.trip_id = trip_stop.trip_id AND booking_seat.from_seq = trip_stop.seq
+WHERE
+    booking_seat.trip_id = %(trip)s
+    AND booking_seat.booking_id > %(after)s
+    AND booking.state IN ('confirmed', 'completed', 'cancelled')
+    AND booking.confirmed_at IS NOT NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM transfer
+        WHERE
+            transfer.booking_id = booking_seat.booking_id
+            AND transfer.event = 'departed:' || booking_seat.trip_id
+            AND transfer.line = 1
+    )
+GROUP BY booking_seat.booking_id
+HAVING max(trip_stop.departs_at) <= kiti_now()
+ORDER BY booking_seat.booking_id
+LIMIT %(limit)s;
+
 -- Bookings of a span of ids, which is one of time, that hold seats for a while still and were not written to about it.
 -- unreminded :many
 SELECT

@@ -69,6 +69,11 @@ async def on_trip(reader: Reader, *, trip: UUID, after: UUID, limit: int) -> lis
     return [row.id for row in await reader.many(sql.on_trip, Due, trip=trip, after=after, limit=limit)]
 
 
+async def boarded_unrecognised(reader: Reader, *, trip: UUID, after: UUID, limit: int) -> list[UUID]:
+    """Paid bookings that have boarded a trip without revenue for it; those behind `after`, by id."""
+    return [row.id for row in await reader.many(sql.boarded_unrecognised, Due, trip=trip, after=after, limit=limit)]
+
+
 async def unreminded(reader: Reader, *, first: UUID, last: UUID, limit: int) -> list[Booking]:
     """Bookings with ids from `first` to before `last` whose holders have not paid, nor been told how to."""
     return await reader.many(sql.unreminded, Booking, first=first, last=last, limit=limit)

@@ -13,12 +13,13 @@ from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import BookedSeat
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.flows.books import books_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.gateways.gateway import Gateway, GatewayRefund, Missing, RefundRequest, Rejected, Unknown
 from kiti.ledger import actions as ledger
-from kiti.ledger import reads as ledger_reads
-from kiti.ledger.model import refund_done, refund_requested, share_out, split_refund
+from kiti.ledger.model import refund_done, share_out, split_refund
+from kiti.ledger.standing import given_back
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Refund
@@ -45,8 +46,9 @@ async def request_refund(
 ) -> UUID:
     """Write a refund down, post it, defer the job that carries it out: all if `tx` commits, or nothing.
 
-    `preferred` says which operator should give back how much; nobody gives back more than is owed in their name. The
-    booking is locked. `id_` makes asking for the same refund twice one that is refused. Raises
+    `preferred` says which operator should give back how much; nobody gives back more than came in in their name. It is
+    taken from what is owed for trips to come, then from what trips that have departed have earned. The booking is
+    locked. `id_` makes asking for the same refund twice one that is refused. Raises
     payments.RefundExceedsCharge.
     """
     refund = await payments.request_refund(
@@ -59,13 +61,16 @@ async def request_refund(
         reason=reason,
         id_=id_,
     )
-    left = await ledger_reads.liabilities(tx, booking=booking, currency=amount.currency)
+    books = (await books_of(tx, currencies={booking: amount.currency}))[booking]
+    left = {owner: standing.room for owner, standing in books.standings.items()}
+    wanted = {str(owner): share for owner, share in preferred.items()}
+    shares = split_refund(amount.amount, preferred=wanted, left=left)
     await ledger.post(
         tx,
         booking=booking,
         event=f"refund_requested:{refund}",
         currency=amount.currency,
-        entries=refund_requested(gateway, shares=split_refund(amount.amount, preferred=preferred, left=left)),
+        entries=given_back(gateway, shares=shares, standings=books.standings, bills=books.bills),
     )
     await audit.record(
         tx,

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 
 from kiti.core.money import round_to_minor
+
+# Operators by their ids, or the platform.
+Owner = TypeVar("Owner", bound=UUID | str)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +93,7 @@ def capture(gateway: str, *, shares: Mapping[UUID, int], fee_exact: Decimal) -> 
     return entries
 
 
-def refund_requested(gateway: str, *, shares: Mapping[UUID, int]) -> list[Entry]:
+def refund_requested(gateway: str, *, shares: Mapping[Owner, int]) -> list[Entry]:
     """What was owed as a trip is now owed as money."""
     return [
         Entry(debit=ticket_liability(owner), credit=refund_clearing(gateway), amount=amount)
@@ -103,7 +107,7 @@ def refund_done(gateway: str, *, amount: int) -> list[Entry]:
     return [Entry(debit=refund_clearing(gateway), credit=gateway_clearing(gateway), amount=amount)]
 
 
-def share_out(total: int, *, weights: Mapping[UUID, int]) -> dict[UUID, int]:
+def share_out(total: int, *, weights: Mapping[Owner, int]) -> dict[Owner, int]:
     """Split `total` by `weights` so that the parts add up to it (largest remainder, ties by order)."""
     whole = sum(weights.values())
     assert whole > 0, "nothing to weigh by"
@@ -115,7 +119,7 @@ def share_out(total: int, *, weights: Mapping[UUID, int]) -> dict[UUID, int]:
     return parts
 
 
-def split_refund(amount: int, *, preferred: Mapping[UUID, int], left: Mapping[UUID, int]) -> dict[UUID, int]:
+def split_refund(amount: int, *, preferred: Mapping[Owner, int], left: Mapping[Owner, int]) -> dict[Owner, int]:
     """What each operator gives back of `amount`: as `preferred`, but nobody more than is `left` of theirs.
 
     What does not fit goes to those who have more left, in proportion. Requires amount <= sum(left).

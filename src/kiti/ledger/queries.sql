@@ -55,28 +55,6 @@ HAVING coalesce(sum(transfer.amount), 0) <> charge.amount
 ORDER BY charge.booking_id
 LIMIT 100;
 
--- What is owed to travellers below a booking, by operator.
--- liabilities :many
-SELECT
-    side.account,
-    sum(side.amount)::bigint AS amount
-FROM (
-    SELECT
-        credit AS account,
-        amount
-    FROM transfer
-    WHERE booking_id = %(booking)s AND currency = %(currency)s AND credit LIKE 'ticket_liability:%%'
-    UNION ALL
-    SELECT
-        debit AS account,
-        -amount AS amount
-    FROM transfer
-    WHERE booking_id = %(booking)s AND currency = %(currency)s AND debit LIKE 'ticket_liability:%%'
-) AS side
-GROUP BY side.account
-HAVING sum(side.amount) > 0
-ORDER BY side.account;
-
 -- Nobody can owe travellers less than nothing: somebody's money went back in another's name.
 -- overdrawn :many
 SELECT
@@ -105,3 +83,15 @@ GROUP BY side.booking_id, side.account, side.currency
 HAVING sum(side.amount) < 0
 ORDER BY side.booking_id
 LIMIT 100;
+
+-- lines_of :many
+SELECT
+    booking_id,
+    event,
+    debit,
+    credit,
+    amount,
+    currency
+FROM transfer
+WHERE booking_id = any(%(bookings)s::uuid[])
+ORDER BY booking_id, posted_at, event, line;

@@ -1,11 +1,11 @@
 """Reading the ledger."""
 
+from collections.abc import Sequence
 from uuid import UUID
-
-import msgspec
 
 from kiti.db import Reader, load
 from kiti.ledger.model import Balance, Overdrawn, UncoveredCharge
+from kiti.ledger.standing import Line
 
 sql = load("kiti.ledger")
 
@@ -20,15 +20,12 @@ async def uncovered_charges(reader: Reader) -> list[UncoveredCharge]:
     return await reader.many(sql.uncovered_charges, UncoveredCharge)
 
 
-class _Liability(msgspec.Struct, frozen=True):
-    account: str
-    amount: int
-
-
-async def liabilities(reader: Reader, *, booking: UUID, currency: str) -> dict[UUID, int]:
-    """What is still owed to the travellers of a booking in a currency, by operator, in minor units."""
-    rows = await reader.many(sql.liabilities, _Liability, booking=booking, currency=currency)
-    return {UUID(row.account.partition(":")[2]): row.amount for row in rows}
+async def lines_of(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, list[Line]]:
+    """All entries below these bookings, in the order in which they were written; a dozen or so each."""
+    found: dict[UUID, list[Line]] = {booking: [] for booking in bookings}
+    for line in await reader.many(sql.lines_of, Line, bookings=list(bookings)):
+        found[line.booking_id].append(line)
+    return found
 
 
 async def overdrawn(reader: Reader) -> list[Overdrawn]:

@@ -89,6 +89,14 @@ async def charges_of(reader: Reader, *, booking: UUID) -> list[Charge]:
     return await reader.many(sql.charges_of_booking, Charge, booking=booking)
 
 
+async def charges_of_bookings(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, list[Charge]]:
+    """The same for many, by booking."""
+    found: dict[UUID, list[Charge]] = {booking: [] for booking in bookings}
+    for charge in await reader.many(sql.charges_of_bookings, Charge, bookings=list(bookings)):
+        found[charge.booking_id].append(charge)
+    return found
+
+
 async def due_for_poll(reader: Reader, *, limit: int) -> list[UUID]:
     """Payments whose gateway should be asked now, the longest waiting first."""
     return [row.id for row in await reader.many(sql.due_for_poll, _Id, limit=limit)]
@@ -212,6 +220,11 @@ class _Noted(msgspec.Struct, frozen=True):
 async def trips_refunded(reader: Reader, *, booking: UUID) -> set[UUID]:
     """The cancelled trips for which a booking has been given back what they cost."""
     return {row.id for row in await reader.many(sql.trips_refunded, _Noted, booking=booking)}
+
+
+async def trips_refunded_of(reader: Reader, *, bookings: Sequence[UUID]) -> set[tuple[UUID, UUID]]:
+    """The same for many: booking and trip."""
+    return set(await reader.many(sql.trips_refunded_of, tuple, bookings=list(bookings)))
 
 
 async def owed_for_trips(reader: Reader, *, limit: int) -> list[tuple[UUID, UUID]]:
