@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.fees import actions as fees
 from kiti.fees.model import Bearer, Kind, Part
@@ -188,7 +187,9 @@ class Earnings(Office):
 
 def somebody(role: Role = "platform_finance", *, number: int = 1) -> Staff:
     """A person of the platform; another number is another person."""
-    return Staff(id=UUID(int=number), email=f"p{number}@kiti.example", name=f"Person {number}", role=role, operator=None)
+    return Staff(
+        id=UUID(int=number), email=f"p{number}@kiti.example", name=f"Person {number}", role=role, operator=None
+    )
 
 
 @asynccontextmanager
@@ -200,16 +201,15 @@ async def open_earnings(url: str) -> AsyncIterator[Earnings]:
         await there.statements_equal_the_ledger()
 
 
-
 # Lines that are not what their entry says from the operator's side, or of another operator, currency or period; and
 # entries of settled periods without a line.
 WRONG_LINES = """
 WITH entry AS (
     SELECT booking_id, id, posted_at, currency, amount, substr(credit, 18) AS operator
-    FROM transfer WHERE credit LIKE 'operator\\_payable:%' AND debit NOT LIKE 'payout\\_in\\_transit:%'
+    FROM transfer WHERE credit LIKE 'operator\\_payable:%%' AND debit NOT LIKE 'payout\\_in\\_transit:%%'
     UNION ALL
     SELECT booking_id, id, posted_at, currency, -amount, substr(debit, 18)
-    FROM transfer WHERE debit LIKE 'operator\\_payable:%' AND credit NOT LIKE 'payout\\_in\\_transit:%'
+    FROM transfer WHERE debit LIKE 'operator\\_payable:%%' AND credit NOT LIKE 'payout\\_in\\_transit:%%'
 )
 SELECT entry.*, line.amount AS told
 FROM entry
@@ -251,9 +251,9 @@ HAVING
 WRONG_BALANCES = """
 WITH side AS (
     SELECT substr(credit, 18) AS operator, currency, booking_id, id, amount
-    FROM transfer WHERE credit LIKE 'operator\\_payable:%'
+    FROM transfer WHERE credit LIKE 'operator\\_payable:%%'
     UNION ALL
-    SELECT substr(debit, 18), currency, booking_id, id, -amount FROM transfer WHERE debit LIKE 'operator\\_payable:%'
+    SELECT substr(debit, 18), currency, booking_id, id, -amount FROM transfer WHERE debit LIKE 'operator\\_payable:%%'
 ),
 owed AS (SELECT operator, currency, sum(amount) AS amount FROM side GROUP BY operator, currency),
 told AS (
@@ -268,7 +268,7 @@ told AS (
         LEFT JOIN settlement_line AS line ON side.booking_id = line.booking_id AND side.id = line.transfer_id
         WHERE
             line.transfer_id IS NULL
-            AND transfer.debit NOT LIKE 'payout\\_in\\_transit:%' AND transfer.credit NOT LIKE 'payout\\_in\\_transit:%'
+            AND transfer.debit NOT LIKE 'payout\\_in\\_transit:%%' AND transfer.credit NOT LIKE 'payout\\_in\\_transit:%%'
     ) AS part
     GROUP BY operator, currency
 )

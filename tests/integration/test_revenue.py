@@ -140,7 +140,10 @@ async def test_a_refund_takes_from_the_operator_who_is_meant_though_another_has_
 ) -> None:
     bus, shuttle = earnings.network.bus(), earnings.network.shuttle()
     held = await earnings.buy_items(Item(trip=bus, seats=("1A",)), Item(trip=shuttle, seats=("1A",)))
-    await earnings.box.rows("UPDATE trip SET departs_at = departs_at + interval '1 hour' WHERE id = %s", shuttle)
+    await earnings.box.rows(
+        "UPDATE trip SET departs_at = departs_at + interval '1 hour', arrives_at = arrives_at + interval '1 hour' WHERE id = %s",
+        shuttle,
+    )
     await earnings.box.rows(
         "UPDATE trip_stop SET departs_at = departs_at + interval '1 hour' WHERE trip_id = %s", shuttle
     )
@@ -240,9 +243,7 @@ async def test_the_database_refuses_a_departure_twice(earnings: Earnings) -> Non
     entry = Entry(debit=owed_for(earnings.pearl), credit=owed_to(earnings.pearl), amount=1)
     with pytest.raises(UniqueViolation):
         async with earnings.box.db.transaction() as tx:
-            await ledger.post(
-                tx, booking=held.booking, event=f"departed:{trip}", currency="UGX", entries=[entry]
-            )
+            await ledger.post(tx, booking=held.booking, event=f"departed:{trip}", currency="UGX", entries=[entry])
 
 
 async def test_one_booking_that_cannot_be_recognised_does_not_stop_the_others(earnings: Earnings) -> None:
@@ -254,9 +255,7 @@ async def test_one_booking_that_cannot_be_recognised_does_not_stop_the_others(ea
         "INSERT INTO booking_fee VALUES (%s, %s, 'commission', 'operator', 9223372036854775807)",
         *(sold[1].booking, earnings.pearl),
     )
-    await earnings.box.rows(
-        "ALTER TABLE transfer ADD CONSTRAINT no_such_amount CHECK (amount < 9223372036854775807)"
-    )
+    await earnings.box.rows("ALTER TABLE transfer ADD CONSTRAINT no_such_amount CHECK (amount < 9223372036854775807)")
     await earnings.after(trip, minutes=400)
     assert await recognise_revenue(earnings.house) == (2, 1)
     assert await earnings.balance(owed_to(earnings.pearl)) == 2 * STANDARD_UGX

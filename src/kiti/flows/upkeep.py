@@ -12,9 +12,9 @@ from kiti.flows.cancel_trip import finish_cancelled_trips
 from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
 from kiti.flows.messages import send_due
-from kiti.flows.reconcile import reconcile
 from kiti.flows.payouts import process_payout
 from kiti.flows.progress import Tell, nobody
+from kiti.flows.reconcile import reconcile
 from kiti.flows.refunds import process_refund
 from kiti.flows.revenue import recognise_revenue as recognise
 from kiti.flows.settle import settle_payment
