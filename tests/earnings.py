@@ -268,7 +268,8 @@ told AS (
         LEFT JOIN settlement_line AS line ON side.booking_id = line.booking_id AND side.id = line.transfer_id
         WHERE
             line.transfer_id IS NULL
-            AND transfer.debit NOT LIKE 'payout\\_in\\_transit:%%' AND transfer.credit NOT LIKE 'payout\\_in\\_transit:%%'
+            AND transfer.debit NOT LIKE 'payout\\_in\\_transit:%%'
+            AND transfer.credit NOT LIKE 'payout\\_in\\_transit:%%'
     ) AS part
     GROUP BY operator, currency
 )

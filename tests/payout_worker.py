@@ -1,4 +1,4 @@
-"""`python -m tests.payout_worker DATABASE_URL BANK_PORT`: one pass over due payouts, by a process that may be killed."""
+"""`python -m tests.payout_worker DATABASE_URL BANK_PORT`: a pass over due payouts, which may be killed."""
 
 import asyncio
 import sys

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -49,7 +50,7 @@ async def test_what_was_paid_is_the_operators_once_the_trip_has_left_and_not_bef
 async def test_commission_and_the_gateways_fee_come_out_of_the_fares(earnings: Earnings) -> None:
     trip = earnings.network.bus()
     held = await earnings.pay(await earnings.hold(trip, "1A"), fee="1400.4")
-    common = {"booking_id": held.booking, "operator_id": earnings.pearl, "borne_by": "operator"}
+    common: dict[str, Any] = {"booking_id": held.booking, "operator_id": earnings.pearl, "borne_by": "operator"}
     await earnings.cost(
         held,
         [
@@ -141,7 +142,8 @@ async def test_a_refund_takes_from_the_operator_who_is_meant_though_another_has_
     bus, shuttle = earnings.network.bus(), earnings.network.shuttle()
     held = await earnings.buy_items(Item(trip=bus, seats=("1A",)), Item(trip=shuttle, seats=("1A",)))
     await earnings.box.rows(
-        "UPDATE trip SET departs_at = departs_at + interval '1 hour', arrives_at = arrives_at + interval '1 hour' WHERE id = %s",
+        "UPDATE trip SET departs_at = departs_at + interval '1 hour', arrives_at = arrives_at + interval '1 hour'"
+        " WHERE id = %s",
         shuttle,
     )
     await earnings.box.rows(

@@ -190,7 +190,7 @@ SELECT
         SELECT trip_stop.departs_at FROM trip_stop
         WHERE trip_stop.trip_id = trip.id
         ORDER BY trip_stop.seq DESC
-        OFFSET 1 LIMIT 1
+        LIMIT 1 OFFSET 1
     ) AS boards_until,
     kiti_now() AS now
 FROM trip
@@ -641,3 +641,10 @@ FROM unnest(%(currencies)s::text[], %(amounts)s::bigint[]) AS new (currency, amo
 -- operator_by_code :maybe
 SELECT id FROM operator
 WHERE code = %(code)s;
+
+-- operator_codes :many
+SELECT
+    id,
+    code
+FROM operator
+ORDER BY code;

@@ -301,6 +301,11 @@ async def sells_from(reader: Reader, *, trip: UUID, seq: int) -> bool:
     return await reader.maybe(sql.sells_from, _ById, trip=trip, seq=seq) is not None
 
 
+async def operator_codes(reader: Reader) -> dict[str, str]:
+    """The codes of all operators by their ids as text."""
+    return {str(operator): code for operator, code in await reader.many(sql.operator_codes, tuple)}
+
+
 async def open_departures(reader: Reader, *, after: tuple[datetime, UUID], limit: int) -> list[Departed]:
     """Departed trips whose revenue is not all recognised, from behind (departure, trip) on, the earliest first."""
     return await reader.many(sql.open_departures, Departed, after_at=after[0], after=after[1], limit=limit)
