@@ -91,7 +91,7 @@ async def exported(earnings: Earnings, tmp_path: Path, **span: date | None) -> d
     assert errors == []
     assert all(len(entry.postings) >= 2 for entry in data.filter_txns(entries))
     found: dict[tuple[str, str], Decimal] = {}
-    for account in realization.iter_children(realization.realize(entries)):
+    for account in realization.iter_children(realization.realize(entries)):  # type: ignore[no-untyped-call]
         for position in account.balance:
             found[account.account, position.units.currency] = position.units.number
     return found

@@ -17,6 +17,7 @@ from kiti.core.errors import InvalidInput, KitiError, NotAllowed, NotAuthenticat
 from kiti.db import DatabaseUnavailable
 from kiti.flows.changes import FareDiffers
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
+from kiti.flows.corrections import NotReversible
 from kiti.flows.idempotency import KeyInUse, KeyReused
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.waiting import NotAdmitted, PlaceForged
@@ -86,6 +87,7 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     (PaymentChanged, 409, "CONFLICT", "Changed meanwhile"),
     (RefundExceedsCharge, 409, "CONFLICT", "More than was paid"),
     (SettlementChanged, 409, "CONFLICT", "Changed meanwhile"),
+    (NotReversible, 409, "CONFLICT", "Not reversible"),
     (PaymentRefused, 402, "PAYMENT_ERROR", "Payment declined"),
     (GatewayUnclear, 504, "PAYMENT_ERROR", "Payment service did not answer"),
     (ForgedWebhook, 401, "AUTHENTICATION_ERROR", "Signature refused"),

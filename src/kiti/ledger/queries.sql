@@ -110,7 +110,8 @@ SELECT
 FROM transfer
 WHERE
     posted_at >= %(since)s AND posted_at < %(until)s
-    AND (posted_at, booking_id, event, line) > (%(after_at)s, %(after)s::uuid, %(after_event)s, %(after_line)s::smallint)
+    AND (posted_at, booking_id, event, line)
+    > (%(after_at)s, %(after)s::uuid, %(after_event)s, %(after_line)s::smallint)
 ORDER BY posted_at, booking_id, event, line
 LIMIT %(limit)s;
 

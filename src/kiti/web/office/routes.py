@@ -12,6 +12,7 @@ from kiti.flows.house import House
 from kiti.flows.sign_in import WrongCredentials, check_password, close_others, close_session, open_session
 from kiti.payments.actions import PaymentChanged
 from kiti.people.model import MAY
+from kiti.settlements.actions import SettlementChanged
 from kiti.web.office.entry import (
     HOME,
     LOGIN,
@@ -29,6 +30,7 @@ from kiti.web.office.entry import (
     session_secret,
 )
 from kiti.web.office.money import ROUTES as MONEY
+from kiti.web.office.settlements import ROUTES as SETTLEMENTS
 from kiti.web.page.security import SentFromElsewhere
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,7 @@ TABLE: tuple[tuple[type[KitiError], int, str], ...] = (
     (NotFound, 404, "There is nothing here"),
     (InvalidInput, 422, "Something in the address is wrong"),
     (PaymentChanged, 409, "It has changed meanwhile"),
+    (SettlementChanged, 409, "It has changed meanwhile"),
 )
 
 
@@ -142,6 +145,6 @@ def _login(house: House, onward: str, *, status: int = 200, email: str = "", pro
 
 OFFICE = Router(
     path=HOME,
-    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY],
+    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY, *SETTLEMENTS],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )
