@@ -9,7 +9,7 @@ from uuid import UUID
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from kiti.cli.serve import database, run_async
 from kiti.core.money import Money
@@ -58,7 +58,8 @@ def list_(composition: Any, code: str, state: State | None, limit: int) -> None:
     if not found.settlements:
         console.print("There are no statements of this kind.")
         return
-    table = Table("statement", "operator", "days", "state", "to be paid", box=None)
+    # Ids are for copying, so days are what gives way.
+    table = Table(Column("statement", no_wrap=True), "operator", "days", "state", "to be paid", box=None)
     for one in found.settlements:
         days = f"{one.first_day} to {one.last_day}"
         table.add_row(str(one.id), one.operator_code, days, one.state, one.total.format("en"))
