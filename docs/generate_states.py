@@ -10,6 +10,8 @@ from kiti.bookings.model import TRANSITIONS as BOOKING
 from kiti.messages.model import TRANSITIONS as MESSAGE
 from kiti.network.model import TRANSITIONS as TRIP
 from kiti.payments.model import PAYMENT_TRANSITIONS, REFUND_TRANSITIONS
+from kiti.settlements.model import PAYOUT_TRANSITIONS
+from kiti.settlements.model import TRANSITIONS as SETTLEMENT
 from kiti.tickets.model import TRANSITIONS as TICKET
 
 
@@ -113,6 +115,39 @@ MACHINES = (
             "parked": "Given up: hopeless, out of date, tried too often, or twice in doubt. It says why.",
         },
         transitions=MESSAGE,
+    ),
+    Machine(
+        title="Settlement",
+        source="kiti.settlements.model.TRANSITIONS",
+        begins="draft",
+        intro="What an operator earned in a period in one currency. Its lines never change once it is made.",
+        meanings={
+            "draft": "Made by the system; a person has to look at it.",
+            "approved": "Somebody has approved the amount and where it goes; somebody else has it paid.",
+            "paying": "A payout is on its way.",
+            "paid": "The gateway says that the money has arrived.",
+            "failed": "The money did not go, or came back: the operator is owed it, and it may be paid again.",
+            "reconciled": "A day later the gateway still said so.",
+            "carried": "Nothing to be paid, or too little: it is part of the next one.",
+        },
+        transitions=SETTLEMENT,
+    ),
+    Machine(
+        title="Payout",
+        source="kiti.settlements.model.PAYOUT_TRANSITIONS",
+        begins="requested",
+        intro="Money on its way to an operator. A statement has one that has not failed, at most.",
+        meanings={
+            "requested": "Written down and posted; a job will carry it out.",
+            "submitting": "The gateway is being asked.",
+            "unknown": "The answer was lost: the gateway's payouts are searched before anybody asks again.",
+            "pending": "The gateway has accepted it and is sending it.",
+            "succeeded": "It has arrived.",
+            "reconciled": "A day later the gateway still said so.",
+            "failed": "The gateway could not or would not, or the operator's bank sent it back.",
+            "needs_attention": "It cannot go on by itself: a person must look.",
+        },
+        transitions=PAYOUT_TRANSITIONS,
     ),
 )
 

@@ -134,6 +134,10 @@ class Network:
         """A trip that is paid in KES, with 12 free seats from KLA to NBO."""
         return next(self._days["lake"])
 
+    def bus_after(self, moment: datetime) -> UUID:
+        """The bus of the third day after a moment that a test has travelled to."""
+        return self.bus_line.trip_on(moment.date() + timedelta(days=3))
+
     async def build(self, db: Database) -> "Network":
         """Write everything in one transaction."""
         async with db.transaction() as tx:

@@ -29,6 +29,9 @@ CATALOGUE = {
     "waiting_room_trip",
     "staff",
     "staff_session",
+    "settlement_terms",
+    "settlement",
+    "payout",
 }
 
 # Growing with sales, each with the column by which it is distributed.
@@ -47,6 +50,7 @@ SALES = {
     "refund": "booking_id",
     "trip_refund": "booking_id",
     "transfer": "booking_id",
+    "settlement_line": "booking_id",
     "ticket": "booking_id",
     "message": "booking_id",
     "webhook_delivery": "digest",

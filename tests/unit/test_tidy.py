@@ -54,6 +54,7 @@ OWNERS = {
         "payment", "payment_history", "charge", "refund", "trip_refund", "webhook_delivery", "reconciliation_break",
     },
     "seats": {"seat_claim", "seat_block"},
+    "settlements": {"settlement", "settlement_line", "settlement_terms", "payout"},
     "tickets": {"ticket", "ticket_key"},
     "waiting": {"waiting_room", "waiting_room_trip", "waiting_place_use"},
 }  # fmt: skip

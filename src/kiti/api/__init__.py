@@ -19,6 +19,7 @@ from kiti.api.jobs import Jobs
 from kiti.api.operations import Operations
 from kiti.api.payments import Payments, Refunds
 from kiti.api.problems import of_error, of_http_error
+from kiti.api.settlements import Settlements
 from kiti.api.tickets import Tickets
 from kiti.api.trips import Trips
 from kiti.api.waiting import Places
@@ -40,6 +41,7 @@ def create_api() -> AppConfig:
             Cancellations,
             Payments,
             Refunds,
+            Settlements,
             Tickets,
             Auth,
             Jobs,

@@ -17,11 +17,13 @@ from kiti.core.errors import InvalidInput, KitiError, NotAllowed, NotAuthenticat
 from kiti.db import DatabaseUnavailable
 from kiti.flows.changes import FareDiffers
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
+from kiti.flows.corrections import NotReversible
 from kiti.flows.idempotency import KeyInUse, KeyReused
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.waiting import NotAdmitted, PlaceForged
 from kiti.flows.webhooks import ForgedWebhook
 from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
+from kiti.settlements.actions import SettlementChanged
 from kiti.tickets.actions import TicketsUsed
 
 log = structlog.get_logger(__name__)
@@ -84,6 +86,8 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     (TicketsUsed, 409, "CONFLICT", "Already boarded"),
     (PaymentChanged, 409, "CONFLICT", "Changed meanwhile"),
     (RefundExceedsCharge, 409, "CONFLICT", "More than was paid"),
+    (SettlementChanged, 409, "CONFLICT", "Changed meanwhile"),
+    (NotReversible, 409, "CONFLICT", "Not reversible"),
     (PaymentRefused, 402, "PAYMENT_ERROR", "Payment declined"),
     (GatewayUnclear, 504, "PAYMENT_ERROR", "Payment service did not answer"),
     (ForgedWebhook, 401, "AUTHENTICATION_ERROR", "Signature refused"),

@@ -130,6 +130,16 @@ class CancelledSeat(msgspec.Struct, frozen=True, kw_only=True):
     cancelled_at: datetime
 
 
+class PaidSeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A seat that a booking was paid for, whether anybody travels on it still or it was cancelled."""
+
+    booking_id: UUID
+    trip_id: UUID
+    seat: str
+    operator_id: UUID
+    fare: int
+
+
 class GivenBack(msgspec.Struct, frozen=True, kw_only=True):
     """A seat line that is to be cancelled, and what goes back for it; see CancelledSeat."""
 

@@ -156,6 +156,18 @@ FROM cancelled_seat
 WHERE booking_id = %(booking)s
 ORDER BY cancelled_at, position;
 
+-- Those who travel and those who do not any more.
+-- every_seat_of :many
+SELECT
+    booking_id,
+    trip_id,
+    seat,
+    operator_id,
+    fare
+FROM every_seat
+WHERE booking_id = any(%(bookings)s)
+ORDER BY booking_id, trip_id, seat;
+
 -- operators_of :many
 SELECT DISTINCT operator_id AS id FROM every_seat
 WHERE booking_id = %(booking)s;
@@ -420,6 +432,30 @@ WHERE
     AND booking.state IN ('held', 'awaiting_payment', 'confirmed')
     AND booking.id > %(after)s
 ORDER BY booking.id
+LIMIT %(limit)s;
+
+-- Bookings that were paid for and have boarded a trip, whose part in it is not in the ledger as revenue; behind a place
+-- in the order of their ids. What a cancelled one has not given back counts too.
+-- boarded_unrecognised :many
+SELECT every_seat.booking_id AS id
+FROM every_seat
+INNER JOIN booking ON every_seat.booking_id = booking.id
+INNER JOIN trip_stop ON every_seat.trip_id = trip_stop.trip_id AND every_seat.from_seq = trip_stop.seq
+WHERE
+    every_seat.trip_id = %(trip)s
+    AND every_seat.booking_id > %(after)s
+    AND booking.state IN ('confirmed', 'completed', 'cancelled')
+    AND booking.confirmed_at IS NOT NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM transfer
+        WHERE
+            transfer.booking_id = every_seat.booking_id
+            AND transfer.event = 'departed:' || every_seat.trip_id
+            AND transfer.line = 1
+    )
+GROUP BY every_seat.booking_id
+HAVING max(trip_stop.departs_at) <= kiti_now()
+ORDER BY every_seat.booking_id
 LIMIT %(limit)s;
 
 -- Bookings of a span of ids, which is one of time, that hold seats for a while still and were not written to about it.

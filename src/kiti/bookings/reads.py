@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from kiti.bookings.model import BookedSeat, Booking, BookingName, CancelledSeat, Due, Replacement
+from kiti.bookings.model import BookedSeat, Booking, BookingName, CancelledSeat, Due, PaidSeat, Replacement
 from kiti.core.errors import NotFound
 from kiti.db import Reader, load
 
@@ -36,6 +36,11 @@ async def seats_of(reader: Reader, *, bookings: Sequence[UUID]) -> list[BookedSe
 async def cancelled_seats(reader: Reader, *, booking: UUID) -> list[CancelledSeat]:
     """What was cancelled of a booking while the rest of it stayed, in the order in which that was done."""
     return await reader.many(sql.cancelled_seats, CancelledSeat, booking=booking)
+
+
+async def every_seat_of(reader: Reader, *, bookings: Sequence[UUID]) -> list[PaidSeat]:
+    """Every seat that these bookings were paid for, those that were cancelled since among them."""
+    return await reader.many(sql.every_seat_of, PaidSeat, bookings=list(bookings))
 
 
 async def operators_of(reader: Reader, *, booking: UUID) -> set[UUID]:
@@ -82,6 +87,11 @@ async def claims_without_owner(reader: Reader) -> list[Stray]:
 async def on_trip(reader: Reader, *, trip: UUID, after: UUID, limit: int) -> list[UUID]:
     """Bookings with seats on a trip that are paid for, or may yet be; those behind `after`, by id."""
     return [row.id for row in await reader.many(sql.on_trip, Due, trip=trip, after=after, limit=limit)]
+
+
+async def boarded_unrecognised(reader: Reader, *, trip: UUID, after: UUID, limit: int) -> list[UUID]:
+    """Paid bookings that have boarded a trip without revenue for it; those behind `after`, by id."""
+    return [row.id for row in await reader.many(sql.boarded_unrecognised, Due, trip=trip, after=after, limit=limit)]
 
 
 async def unreminded(reader: Reader, *, first: UUID, last: UUID, limit: int) -> list[Booking]:

@@ -12,7 +12,7 @@ import psycopg
 from rich.console import Console
 
 from kiti import __version__
-from kiti.cli import demo, doctor, fees, jobs, money, operators, rooms, seats, serve, staff, trips
+from kiti.cli import demo, doctor, fees, jobs, money, operators, rooms, seats, serve, settlements, staff, trips
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.flows.house import House
@@ -40,6 +40,7 @@ for _command in (
     *operators.COMMANDS,
     *seats.COMMANDS,
     *rooms.COMMANDS,
+    *settlements.COMMANDS,
     *staff.COMMANDS,
     *trips.COMMANDS,
     demo.demo,

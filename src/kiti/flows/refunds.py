@@ -10,15 +10,16 @@ from uuid import UUID
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.bookings import reads as booking_reads
-from kiti.bookings.model import BookedSeat
+from kiti.bookings.model import BookedSeat, PaidSeat
 from kiti.core.money import Money, share_out
 from kiti.db import Transaction
+from kiti.flows.books import books_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.gateways.gateway import Gateway, GatewayRefund, Missing, RefundRequest, Rejected, Unknown
 from kiti.ledger import actions as ledger
-from kiti.ledger import reads as ledger_reads
-from kiti.ledger.model import Owner, Shares, refund_done, refund_requested, split_refund
+from kiti.ledger.model import Owner, Shares, refund_done, split_refund
+from kiti.ledger.standing import given_back
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Refund
@@ -46,9 +47,10 @@ async def request_refund(
 ) -> UUID:
     """Write a refund down, post it, defer the job that carries it out: all if `tx` commits, or nothing.
 
-    `preferred` says which operator, or the platform, should give back how much; nobody gives back more than is owed in
-    their name. The booking is locked. `id_` makes asking for the same refund twice one that is refused. `of_excess` of
-    the amount is what was paid beyond the price; None: the price goes back first. Raises payments.RefundExceedsCharge.
+    `preferred` says which operator, or the platform, should give back how much; nobody gives back more than came in in
+    their name. It is taken from what is owed for trips to come, then from what trips that have departed have earned.
+    The booking is locked. `id_` makes asking for the same refund twice one that is refused. `of_excess` of the amount
+    is what was paid beyond the price; None: the price goes back first. Raises payments.RefundExceedsCharge.
     """
     refund = await payments.request_refund(
         tx,
@@ -61,13 +63,16 @@ async def request_refund(
         id_=id_,
         of_excess=of_excess,
     )
-    left = await ledger_reads.liabilities(tx, booking=booking, currency=amount.currency)
+    books = (await books_of(tx, currencies={booking: amount.currency}))[booking]
+    left = {owner: standing.room for owner, standing in books.standings.items()}
+    wanted = {str(owner): share for owner, share in preferred.items()}
+    shares = split_refund(amount.amount, preferred=wanted, left=left)
     await ledger.post(
         tx,
         booking=booking,
         event=f"refund_requested:{refund}",
         currency=amount.currency,
-        entries=refund_requested(gateway, shares=split_refund(amount.amount, preferred=preferred, left=left)),
+        entries=given_back(gateway, shares=shares, standings=books.standings, bills=books.bills),
     )
     await audit.record(
         tx,
@@ -84,7 +89,7 @@ async def request_refund(
     return refund
 
 
-def by_fares(total: int, lines: Sequence[BookedSeat]) -> dict[Owner, int]:
+def by_fares(total: int, lines: Sequence[BookedSeat | PaidSeat]) -> dict[Owner, int]:
     """The operators' parts of an amount, by the fares of their seats; they add up to it."""
     weights: dict[Owner, int] = {}
     for line in lines:

@@ -1,6 +1,8 @@
 """`kiti seed-demo`: write the demo network and its trips. Again and side by side it does no harm."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from uuid import UUID
 
 import msgspec
 
@@ -11,10 +13,14 @@ from kiti.fees import reads as fee_reads
 from kiti.flows import demo_network
 from kiti.flows.demo_network import DemoRoute
 from kiti.flows.passwords import hash_password
+from kiti.gateways.gateway import Destination
 from kiti.network import actions as network
 from kiti.people import actions as people
 from kiti.people import reads as people_reads
 from kiti.people.model import NewStaff, Role
+from kiti.settlements import actions as settlements
+from kiti.settlements import reads as settlement_reads
+from kiti.settlements.model import Terms
 
 # Accounts of the demo, which everybody knows: they are made in demo mode only.
 DEMO_PASSWORD = "kiti-demo-staff"  # noqa: S105 - no secret
@@ -55,6 +61,7 @@ async def seed_demo(db: Database, *, today: date | None = None, days: int = 30) 
             await network.add_layout(tx, layout=layout)
         await _seed_fees(tx)
         made = sum([await _seed_route(tx, route, start=start, days=days) for route in routes])
+        await _seed_terms(tx, routes)
     return Seeded(
         operators=len(operators),
         stops=len(stops),
@@ -92,6 +99,27 @@ async def _seed_fees(tx: Transaction) -> None:
     for rule in demo_network.fee_rules():
         if (rule.operator_id, rule.kind, rule.currency) not in known:
             await fees.set_rule(tx, rule=rule)
+
+
+async def _seed_terms(tx: Transaction, routes: Sequence[DemoRoute]) -> None:
+    """Say how the operators are settled with, unless somebody has."""
+    currencies: dict[UUID, set[str]] = {}
+    for demo in routes:
+        currencies.setdefault(demo.route.operator_id, set()).update(fare.currency for fare in demo.fares)
+    account = Destination(kind="mobile_money", country="UG", bank="MPS", account="256772000111", name="Demo operator")
+    for operator, sold_in in currencies.items():
+        known = {terms.currency for terms in await settlement_reads.terms_of(tx, operator=operator)}
+        for currency in sorted(sold_in - known):
+            terms = Terms(
+                operator_id=operator,
+                currency=currency,
+                period="monthly",
+                minimum_payout=0,
+                gateway="flutterwave",
+                destination=account,
+                set_by="system",
+            )
+            await settlements.put_terms(tx, terms=terms)
 
 
 async def _seed_route(tx: Transaction, demo: DemoRoute, *, start: date, days: int) -> int:

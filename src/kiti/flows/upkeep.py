@@ -12,13 +12,20 @@ from kiti.flows.cancel_trip import finish_cancelled_trips
 from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
 from kiti.flows.messages import send_due
+from kiti.flows.payouts import process_payout
+from kiti.flows.progress import Tell, nobody
 from kiti.flows.reconcile import reconcile
 from kiti.flows.refunds import process_refund
+from kiti.flows.revenue import recognise_revenue as recognise
 from kiti.flows.settle import settle_payment
+from kiti.flows.settlements import calculate_settlements as calculate
 from kiti.flows.timetable import generate_coming_trips
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.actions import PaymentChanged
+from kiti.settlements import actions as settlement_actions
+from kiti.settlements import reads as settlement_reads
+from kiti.settlements.actions import SettlementChanged
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +94,27 @@ async def refund_cancelled_trips(house: House) -> Tally:
     return Tally(processed=processed, failed=failed)
 
 
+async def recognise_revenue(house: House, tell: Tell = nobody) -> Tally:
+    """Turn what travellers who have boarded paid into what operators have earned."""
+    processed, failed = await recognise(house, tell=tell)
+    return Tally(processed=processed, failed=failed)
+
+
+async def calculate_settlements(house: House, tell: Tell = nobody) -> Tally:
+    """Make the statements of periods that have ended."""
+    processed, failed = await calculate(house, tell=tell)
+    return Tally(processed=processed, failed=failed)
+
+
+async def payouts(house: House) -> Tally:
+    """Take every payout that is due one step on."""
+
+    async def one(payout: UUID) -> None:
+        await process_payout(house, payout)
+
+    return await _each(house, settlement_reads.due_payouts, one, settlement_actions.postpone_payout)
+
+
 JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "expire-seats": expire_seats,
     "poll-payments": poll_payments,
@@ -96,6 +124,15 @@ JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "reconcile-payments": reconcile_payments,
     "refund-cancelled-trips": refund_cancelled_trips,
     "send-notifications": send_notifications,
+    "recognise-revenue": recognise_revenue,
+    "calculate-settlements": calculate_settlements,
+    "payouts": payouts,
+}
+
+# Those that tell whoever watches how far they have come.
+TELLING: dict[str, Callable[[House, Tell], Awaitable[Tally]]] = {
+    "recognise-revenue": recognise_revenue,
+    "calculate-settlements": calculate_settlements,
 }
 
 # Tasks that are deferred by an event, not by the clock.
@@ -122,7 +159,7 @@ async def _each(
         async with limiter:
             try:
                 await one(item)
-            except PaymentChanged:
+            except (PaymentChanged, SettlementChanged):
                 log.info("somebody else was quicker", item=str(item))
             except Exception:
                 failures += 1

@@ -13,6 +13,7 @@ from kiti.flows.house import House
 from kiti.ledger import reads as ledger_reads
 from kiti.messages import reads as message_reads
 from kiti.payments import reads as payment_reads
+from kiti.settlements import reads as settlement_reads
 
 sql = load("kiti.db")
 
@@ -45,6 +46,7 @@ async def examine(house: House) -> list[Finding]:
         _ledger_balances,
         _ledger_covers_charges,
         _nobody_is_overdrawn,
+        _statements_are_whole,
         _money_has_an_end,
         _confirmed_bookings_own_their_seats,
         _claims_have_owners,
@@ -86,6 +88,15 @@ async def _nobody_is_overdrawn(reader: Reader) -> Finding:
             f"booking {one.booking_id}: {one.account} at {one.amount} {one.currency}" for one in wrong[:5]
         )
     return Finding(check="liabilities", ok=not wrong, detail=detail)
+
+
+async def _statements_are_whole(reader: Reader) -> Finding:
+    left_out = await settlement_reads.left_out(reader)
+    waiting = await settlement_reads.waiting(reader)
+    detail = f"{waiting.settlements} settlements and {waiting.payouts} payouts for a person"
+    if left_out:
+        detail = "in no statement: " + ", ".join(f"{one.booking_id} {one.event}" for one in left_out[:5])
+    return Finding(check="settlements", ok=not left_out, detail=detail)
 
 
 async def _money_has_an_end(reader: Reader) -> Finding:

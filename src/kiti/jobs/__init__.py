@@ -23,6 +23,7 @@ NOT_AGAIN = RetryStrategy(max_attempts=1)
 
 EVERY_TEN_SECONDS = "* * * * * */10"
 EVERY_MINUTE = "* * * * *"
+HOURLY = "5 * * * *"
 AT_NIGHT = "15 2 * * *"
 AFTER_MIDNIGHT = "45 3 * * *"
 
@@ -56,6 +57,9 @@ def _timetable(app: procrastinate.App, house: House) -> None:
         ("cleanup-idempotency", AT_NIGHT),
         ("reconcile-payments", AFTER_MIDNIGHT),
         ("refund-cancelled-trips", EVERY_MINUTE),
+        ("recognise-revenue", EVERY_MINUTE),
+        ("calculate-settlements", HOURLY),
+        ("payouts", EVERY_TEN_SECONDS),
     ):
         _periodic(app, house, name, cron)
 

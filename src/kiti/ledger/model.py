@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 
-from kiti.core.money import round_to_minor, share_out
+from kiti.core.money import Whose, round_to_minor, share_out
 
 # Whom money is owed to or by: an operator, by its id, or the platform itself.
 Owner = UUID | Literal["platform"]
@@ -73,7 +73,7 @@ def refund_clearing(gateway: str) -> str:
     return f"refund_clearing:{gateway}"
 
 
-def ticket_liability(owner: Owner) -> str:
+def ticket_liability(owner: Owner | str) -> str:
     """What we owe travellers for trips of an operator that have not departed; the platform, for its fees of them."""
     return f"ticket_liability:{owner}"
 
@@ -95,7 +95,7 @@ def capture(gateway: str, *, shares: Shares, fee_exact: Decimal) -> list[Entry]:
     return entries
 
 
-def refund_requested(gateway: str, *, shares: Shares) -> list[Entry]:
+def refund_requested(gateway: str, *, shares: Mapping[Any, int]) -> list[Entry]:
     """What was owed as a trip is now owed as money."""
     return [
         Entry(debit=ticket_liability(owner), credit=refund_clearing(gateway), amount=amount)
@@ -109,13 +109,13 @@ def refund_done(gateway: str, *, amount: int) -> list[Entry]:
     return [Entry(debit=refund_clearing(gateway), credit=gateway_clearing(gateway), amount=amount)]
 
 
-def split_refund(amount: int, *, preferred: Shares, left: Mapping[Owner, int]) -> dict[Owner, int]:
+def split_refund(amount: int, *, preferred: Mapping[Whose, int], left: Mapping[Whose, int]) -> dict[Whose, int]:
     """What each owner gives back of `amount`: as `preferred`, but nobody more than is `left` of theirs.
 
     What does not fit goes to those who have more left, in proportion. Requires amount <= sum(left).
     """
     assert 0 < amount <= sum(left.values()), "more would go back than is owed"
-    shares: dict[Owner, int] = {owner: min(wanted, left.get(owner, 0)) for owner, wanted in preferred.items()}
+    shares: dict[Whose, int] = {owner: min(wanted, left.get(owner, 0)) for owner, wanted in preferred.items()}
     if sum(shares.values()) > amount:
         shares = share_out(amount, weights=shares)
     rest = amount - sum(shares.values())

@@ -55,28 +55,6 @@ HAVING coalesce(sum(transfer.amount), 0) <> charge.amount
 ORDER BY charge.booking_id
 LIMIT 100;
 
--- What is owed to travellers below a booking, by operator.
--- liabilities :many
-SELECT
-    side.account,
-    sum(side.amount)::bigint AS amount
-FROM (
-    SELECT
-        credit AS account,
-        amount
-    FROM transfer
-    WHERE booking_id = %(booking)s AND currency = %(currency)s AND credit LIKE 'ticket_liability:%%'
-    UNION ALL
-    SELECT
-        debit AS account,
-        -amount AS amount
-    FROM transfer
-    WHERE booking_id = %(booking)s AND currency = %(currency)s AND debit LIKE 'ticket_liability:%%'
-) AS side
-GROUP BY side.account
-HAVING sum(side.amount) > 0
-ORDER BY side.account;
-
 -- Nobody can owe travellers less than nothing: somebody's money went back in another's name.
 -- overdrawn :many
 SELECT
@@ -105,3 +83,65 @@ GROUP BY side.booking_id, side.account, side.currency
 HAVING sum(side.amount) < 0
 ORDER BY side.booking_id
 LIMIT 100;
+
+-- lines_of :many
+SELECT
+    booking_id,
+    event,
+    debit,
+    credit,
+    amount,
+    currency
+FROM transfer
+WHERE booking_id = any(%(bookings)s::uuid[])
+ORDER BY booking_id, posted_at, event, line;
+
+-- What was posted within a span of time, the entries of an event together.
+-- posted_between :many
+SELECT
+    booking_id,
+    event,
+    debit,
+    credit,
+    amount,
+    currency,
+    posted_at,
+    line
+FROM transfer
+WHERE
+    posted_at >= %(since)s AND posted_at < %(until)s
+    AND (posted_at, booking_id, event, line)
+    > (%(after_at)s, %(after)s::uuid, %(after_event)s, %(after_line)s::smallint)
+ORDER BY posted_at, booking_id, event, line
+LIMIT %(limit)s;
+
+-- balances_before :many
+SELECT
+    side.account,
+    side.currency,
+    sum(side.amount)::bigint AS balance
+FROM (
+    SELECT
+        debit AS account,
+        currency,
+        amount
+    FROM transfer
+    WHERE posted_at < %(moment)s
+    UNION ALL
+    SELECT
+        credit AS account,
+        currency,
+        -amount AS amount
+    FROM transfer
+    WHERE posted_at < %(moment)s
+) AS side
+GROUP BY side.account, side.currency
+HAVING sum(side.amount) <> 0
+ORDER BY side.account, side.currency;
+
+-- From when to when there is anything at all.
+-- posted_extent :one
+SELECT
+    min(posted_at) AS first_at,
+    max(posted_at) AS last_at
+FROM transfer;

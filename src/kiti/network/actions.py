@@ -1,6 +1,6 @@
 """Writing verbs of the network. Putting the same thing twice leaves it as it is; ids are the caller's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from uuid import UUID
@@ -223,6 +223,11 @@ async def cancel_trip(tx: Transaction, *, trip: UUID) -> None:
 async def take_turns(tx: Transaction) -> None:
     """Wait until nobody else who calls this is writing; holds until the transaction ends."""
     await tx.execute(sql.take_turns)
+
+
+async def close_revenue(tx: Transaction, *, trips: Sequence[UUID]) -> None:
+    """All that was sold for these trips is recognised as revenue: nobody has to look at them again."""
+    await tx.execute(sql.close_revenue, trips=list(trips))
 
 
 async def _insert_seats(tx: Transaction, layout: Layout) -> None:

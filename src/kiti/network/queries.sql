@@ -181,6 +181,29 @@ SELECT count(*) AS trips FROM made;
 UPDATE trip SET state = 'cancelled'
 WHERE id = %(trip)s AND state = 'scheduled';
 
+-- Trips that have left their first stop and whose revenue is not all recognised, in the order of departure.
+-- open_departures :many
+SELECT
+    trip.id,
+    trip.departs_at,
+    (
+        SELECT trip_stop.departs_at FROM trip_stop
+        WHERE trip_stop.trip_id = trip.id
+        ORDER BY trip_stop.seq DESC
+        LIMIT 1 OFFSET 1
+    ) AS boards_until,
+    kiti_now() AS now
+FROM trip
+WHERE
+    trip.revenue_at IS NULL AND trip.state = 'scheduled' AND trip.departs_at <= kiti_now()
+    AND (trip.departs_at, trip.id) > (%(after_at)s::timestamptz, %(after)s::uuid)
+ORDER BY trip.departs_at, trip.id
+LIMIT %(limit)s;
+
+-- close_revenue :execute
+UPDATE trip SET revenue_at = kiti_now()
+WHERE id = any(%(trips)s::uuid[]) AND revenue_at IS NULL;
+
 -- Whoever writes the whole demo network waits here for another that does; held until the transaction ends.
 -- take_turns :execute
 SELECT pg_advisory_xact_lock(hashtext('kiti.network'));
@@ -630,3 +653,10 @@ WHERE id = any(%(operators)s::uuid[]) AND replaces_lost_seats;
 -- operator_by_code :maybe
 SELECT id FROM operator
 WHERE code = %(code)s;
+
+-- operator_codes :many
+SELECT
+    id,
+    code
+FROM operator
+ORDER BY code;

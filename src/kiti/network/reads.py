@@ -93,6 +93,15 @@ class Cursor(msgspec.Struct, frozen=True):
 FIRST_PAGE = Cursor(_EPOCH, UUID(int=0))
 
 
+class Departed(msgspec.Struct, frozen=True, kw_only=True):
+    """A trip that has left its first stop; the last travellers board at `boards_until`."""
+
+    id: UUID
+    departs_at: datetime
+    boards_until: datetime
+    now: datetime
+
+
 class _Named(Stop, frozen=True, kw_only=True):
     rank: int
 
@@ -291,6 +300,16 @@ async def running(reader: Reader, *, trips: Sequence[UUID]) -> Callable[[], Awai
 async def sells_from(reader: Reader, *, trip: UUID, seq: int) -> bool:
     """Whether a trip is neither cancelled nor has left that stop."""
     return await reader.maybe(sql.sells_from, _ById, trip=trip, seq=seq) is not None
+
+
+async def operator_codes(reader: Reader) -> dict[str, str]:
+    """The codes of all operators by their ids as text."""
+    return {str(operator): code for operator, code in await reader.many(sql.operator_codes, tuple)}
+
+
+async def open_departures(reader: Reader, *, after: tuple[datetime, UUID], limit: int) -> list[Departed]:
+    """Departed trips whose revenue is not all recognised, from behind (departure, trip) on, the earliest first."""
+    return await reader.many(sql.open_departures, Departed, after_at=after[0], after=after[1], limit=limit)
 
 
 async def boarding(reader: Reader, *, trips: Sequence[UUID]) -> dict[tuple[UUID, int], datetime]:

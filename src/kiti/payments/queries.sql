@@ -164,6 +164,22 @@ FROM charge
 WHERE booking_id = %(booking)s
 ORDER BY captured_at, transaction_id;
 
+-- charges_of_bookings :many
+SELECT
+    booking_id,
+    gateway,
+    transaction_id,
+    payment_id,
+    purpose,
+    amount,
+    currency,
+    fee_exact,
+    captured_at,
+    refund_reserved
+FROM charge
+WHERE booking_id = any(%(bookings)s::uuid[])
+ORDER BY booking_id, captured_at, transaction_id;
+
 -- Which of these bookings money was ever taken for.
 -- charged :many
 SELECT DISTINCT booking_id AS id FROM charge
@@ -217,15 +233,16 @@ WHERE
     );
 
 -- What a booking was paid beyond what was due, as far as it has not gone back.
--- excess_of :maybe
+-- excess_of :many
 SELECT
+    charge.booking_id,
     least(
         charge.amount - charge.refund_reserved,
         greatest(0, charge.amount - payment.amount - payment.fee) - charge.excess_reserved
     ) AS amount
 FROM charge
 INNER JOIN payment ON charge.booking_id = payment.booking_id AND charge.payment_id = payment.id
-WHERE charge.booking_id = %(booking)s AND charge.purpose = 'fulfils';
+WHERE charge.booking_id = any(%(bookings)s) AND charge.purpose = 'fulfils';
 
 -- A person takes money that came short for all that is due: it buys the seats after all, once.
 -- accept_charge :execute
@@ -498,6 +515,13 @@ VALUES (%(booking)s, %(trip)s, %(refund)s, kiti_now());
 -- trips_refunded :many
 SELECT trip_id AS id FROM trip_refund
 WHERE booking_id = %(booking)s;
+
+-- trips_refunded_of :many
+SELECT
+    booking_id,
+    trip_id
+FROM trip_refund
+WHERE booking_id = any(%(bookings)s::uuid[]);
 
 -- Bookings with seats on a cancelled trip whose fares have not gone back: a cancellation was cut short, or a payment
 -- came in beside it.

@@ -41,7 +41,8 @@ class _Id(msgspec.Struct, frozen=True):
     id: UUID
 
 
-class _Amount(msgspec.Struct, frozen=True):
+class _Excess(msgspec.Struct, frozen=True):
+    booking_id: UUID
     amount: int
 
 
@@ -95,8 +96,21 @@ async def charges_of(reader: Reader, *, booking: UUID) -> list[Charge]:
 
 async def excess(reader: Reader, *, booking: UUID) -> int:
     """What a booking was paid beyond what was due and has not gone back, in minor units of its charge."""
-    found = await reader.maybe(sql.excess_of, _Amount, booking=booking)
-    return 0 if found is None else max(0, found.amount)
+    return (await excesses(reader, bookings=[booking])).get(booking, 0)
+
+
+async def excesses(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, int]:
+    """The same for many; those without an excess are left out."""
+    rows = await reader.many(sql.excess_of, _Excess, bookings=list(bookings))
+    return {row.booking_id: row.amount for row in rows if row.amount > 0}
+
+
+async def charges_of_bookings(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, list[Charge]]:
+    """The same for many, by booking."""
+    found: dict[UUID, list[Charge]] = {booking: [] for booking in bookings}
+    for charge in await reader.many(sql.charges_of_bookings, Charge, bookings=list(bookings)):
+        found[charge.booking_id].append(charge)
+    return found
 
 
 async def due_for_poll(reader: Reader, *, limit: int) -> list[UUID]:
@@ -232,6 +246,11 @@ class _Noted(msgspec.Struct, frozen=True):
 async def trips_refunded(reader: Reader, *, booking: UUID) -> set[UUID]:
     """The cancelled trips for which a booking has been given back what they cost."""
     return {row.id for row in await reader.many(sql.trips_refunded, _Noted, booking=booking)}
+
+
+async def trips_refunded_of(reader: Reader, *, bookings: Sequence[UUID]) -> set[tuple[UUID, UUID]]:
+    """The same for many: booking and trip."""
+    return set(await reader.many(sql.trips_refunded_of, tuple, bookings=list(bookings)))
 
 
 async def owed_for_trips(reader: Reader, *, limit: int) -> list[tuple[UUID, UUID]]:

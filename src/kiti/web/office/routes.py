@@ -15,6 +15,7 @@ from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.sign_in import WrongCredentials, check_password, close_others, close_session, open_session
 from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
 from kiti.people.model import MAY
+from kiti.settlements.actions import SettlementChanged
 from kiti.web.office.entry import (
     HOME,
     LOGIN,
@@ -32,6 +33,7 @@ from kiti.web.office.entry import (
     session_secret,
 )
 from kiti.web.office.money import ROUTES as MONEY
+from kiti.web.office.settlements import ROUTES as SETTLEMENTS
 from kiti.web.page.security import SentFromElsewhere
 
 log = structlog.get_logger(__name__)
@@ -50,6 +52,7 @@ TABLE: tuple[tuple[type[KitiError], int, str], ...] = (
     (TripNotOnSale, 409, "The trip cannot be boarded any more"),
     (RefundExceedsCharge, 409, "There is nothing left to send back"),
     (GatewayUnclear, 504, "The gateway did not answer"),
+    (SettlementChanged, 409, "It has changed meanwhile"),
 )
 
 
@@ -150,6 +153,6 @@ def _login(house: House, onward: str, *, status: int = 200, email: str = "", pro
 
 OFFICE = Router(
     path=HOME,
-    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY],
+    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY, *SETTLEMENTS],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )

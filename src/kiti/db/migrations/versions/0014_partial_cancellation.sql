@@ -26,6 +26,7 @@ SELECT
     booking_id,
     trip_id,
     seat,
+    from_seq,
     operator_id,
     fare
 FROM booking_seat
@@ -34,9 +35,12 @@ SELECT
     booking_id,
     trip_id,
     seat,
+    from_seq,
     operator_id,
     fare
 FROM cancelled_seat;
+
+CREATE INDEX cancelled_seat_trip ON cancelled_seat (trip_id, booking_id);
 
 -- What an operator keeps: 'seat' of each seat, 'cancellation' once however many seats it is, and 'kept' is the part of
 -- each fare that never goes back.

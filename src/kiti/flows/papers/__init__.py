@@ -1,0 +1,1 @@
+"""Statements as CSV, as a spreadsheet, and on paper."""

@@ -1,0 +1,172 @@
+"""Statements over the API, in the office and on the command line, as those see them who may."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from tests.earnings import BANK
+from tests.house import JsonObject, RunningHouse
+from tests.network import STANDARD_UGX
+from tests.staff import PASSWORD, Employee, employ, staff_headers
+
+from kiti.settlements.actions import put_terms
+from kiti.settlements.model import Terms
+
+
+@pytest.fixture
+async def settled(own_house: RunningHouse) -> RunningHouse:
+    """A bus with two bookings has left, a month is over, and its statement is made by the jobs."""
+    house = own_house
+    trip = house.network.bus()
+    await house.buy(trip, ["1A"])
+    await house.buy(trip, ["1B", "1C"])
+    leaves = await house.box.value("SELECT departs_at - kiti_now() AS wait FROM trip WHERE id = %s", trip)
+    await house.box.travel(seconds=(leaves + timedelta(minutes=5)).total_seconds())
+    await house.job("recognise-revenue")
+    await house.box.travel(minutes=33 * 24 * 60)
+    await house.job("calculate-settlements")
+    async with house.box.db.transaction() as tx:
+        terms = Terms(
+            operator_id=house.network.bus_line.operator.id,
+            currency="UGX",
+            period="monthly",
+            minimum_payout=0,
+            gateway="flutterwave",
+            destination=BANK,
+            set_by="staff:boss",
+        )
+        await put_terms(tx, terms=terms)
+    return house
+
+
+async def statements(house: RunningHouse, headers: dict[str, str], **query: Any) -> list[JsonObject]:
+    answer = await house.api.get("/api/settlements", headers=headers, params=query)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["settlements"])
+
+
+async def at_desk(house: RunningHouse, who: Employee) -> httpx.AsyncClient:
+    """A browser that is logged in."""
+    browser = httpx.AsyncClient(base_url=house.base_url, timeout=30, headers={"origin": house.base_url})
+    page = (await browser.get("/office/login")).text
+    form = {"email": who.email, "password": who.password, "form": token_of(page), "next": "/office/settlements"}
+    answer = await browser.post("/office/login", data=form)
+    assert answer.headers["location"] == "/office/settlements", answer.text
+    return browser
+
+
+def token_of(page: str) -> str:
+    found = re.search(r'name="form" value="([^"]+)"', page)
+    assert found, page
+    return found[1]
+
+
+async def test_statements_are_listed_shown_and_downloaded_by_those_who_may(settled: RunningHouse) -> None:
+    house = settled
+    finance = await staff_headers(house, "platform_finance")
+    (one,) = await statements(house, finance, operator="pearl", status="DRAFT")
+    assert (one["gross"], one["net"], one["status"]) == (3 * STANDARD_UGX, 3 * STANDARD_UGX, "DRAFT")
+    assert await statements(house, finance, status="PAID") == []
+    assert await statements(house, finance, operator="lake") == []
+    path = f"/api/settlements/{one['settlementId']}"
+    first = (await house.api.get(path, headers=finance, params={"limit": 1})).json()
+    rest = (await house.api.get(path, headers=finance, params={"after": first["nextAfter"]})).json()
+    assert sum(line["net"] for line in [*first["lines"], *rest["lines"]]) == one["net"]
+    assert rest["nextAfter"] is None
+    for form, begins in (("csv", b"booking,trip"), ("xlsx", b"PK"), ("pdf", b"%PDF-")):
+        file = await house.api.get(f"{path}.{form}", headers=finance)
+        assert (file.status_code, file.content[: len(begins)]) == (200, begins)
+        assert f"pearl-{one['periodStart']}" in file.headers["content-disposition"]
+
+    pearl, other = [await staff_headers(house, "operator_finance", code) for code in ("pearl", "lake")]
+    door = await staff_headers(house, "operator_staff", "pearl")
+    assert len(await statements(house, pearl)) == 1
+    assert await statements(house, other) == []
+    assert await statements(house, other, operator="pearl") == []
+    for address in (path, f"{path}.csv"):
+        assert (await house.api.get(address, headers=other)).status_code == 403
+        assert (await house.api.get(address, headers=door)).status_code == 403
+        assert (await house.api.get(address)).status_code == 401
+    assert (await house.api.get("/api/settlements", headers=door)).status_code == 403
+    for wrong, status in (
+        (f"/api/settlements/{uuid4()}", 404),
+        ("/api/settlements/nothing", 404),
+        (f"{path}.docx", 404),
+        (f"{path}?after=x", 422),
+        ("/api/settlements?status=odd", 422),
+    ):
+        assert (await house.api.get(wrong, headers=finance)).status_code == status, wrong
+
+
+async def test_the_office_shows_a_statement_and_one_person_approves_it_for_another_to_pay(
+    settled: RunningHouse,
+) -> None:
+    house = settled
+    (row,) = await house.box.rows("SELECT id FROM settlement")
+    path = f"/office/settlements/{row['id']}"
+    approver = await at_desk(house, await employ(house.box.db, "platform_finance"))
+    listed = (await approver.get("/office/settlements?state=draft")).text
+    assert path in listed
+    assert "UGX\u00a0180,000" in listed
+    assert path not in (await approver.get("/office/settlements?state=paid")).text
+    page = (await approver.get(path)).text
+    assert "Approve" in page
+    assert (await approver.get(f"{path}/csv")).content.startswith(b"booking,trip")
+    assert (await approver.get(f"{path}/exe")).status_code == 404
+    assert (await approver.post(f"{path}/approve")).status_code == 403
+    said = await approver.post(f"{path}/approve", data={"form": token_of(page)})
+    assert said.headers["location"] == f"{path}?done=approved"
+    after = (await approver.get(said.headers["location"])).text
+    assert "The statement is approved." in after
+    assert f"{path}/pay" not in after
+    again = await approver.post(f"{path}/approve", data={"form": token_of(after)})
+    assert again.status_code == 409
+    refused = await approver.post(f"{path}/pay", data={"form": token_of(after)})
+    assert refused.status_code == 403
+    payer = await at_desk(house, await employ(house.box.db, "platform_finance"))
+    assert f"{path}/pay" in (await payer.get(path)).text
+    theirs = await at_desk(house, await employ(house.box.db, "operator_finance", "pearl"))
+    seen = (await theirs.get(path)).text
+    assert f"{path}/pay" not in seen
+    assert (await theirs.post(f"{path}/pay", data={"form": token_of(seen)})).status_code == 403
+    strangers = await at_desk(house, await employ(house.box.db, "operator_finance", "lake"))
+    assert (await strangers.get(path)).status_code == 403
+    assert (await strangers.get(f"{path}/pdf")).status_code == 403
+    for browser in (approver, payer, theirs, strangers):
+        await browser.aclose()
+
+
+async def test_the_command_line_lists_shows_approves_exports_and_corrects(
+    settled: RunningHouse, tmp_path: Path
+) -> None:
+    house = settled
+    (row,) = await house.box.rows("SELECT id FROM settlement")
+    code, said = await house.kiti("settlements", "list", "--operator", "pearl")
+    assert (code, str(row["id"]) in said) == (0, True), said
+    paper = tmp_path / "statement.pdf"
+    code, said = await house.kiti("settlements", "show", str(row["id"]), "--save", str(paper))
+    assert (code, "UGX\u00a0180,000" in said, paper.read_bytes()[:5]) == (0, True, b"%PDF-"), said
+    editor, approver = [await employ(house.box.db, "platform_finance") for _ in range(2)]
+    sign = ("--password-stdin", "--email")
+    code, said = await house.kiti(
+        *("settlements", "terms", "pearl", "UGX", "--gateway", "flutterwave", "--kind", "bank", "--country", "UG"),
+        *("--account", "0123", "--account-name", "Pearl", *sign, editor.email),
+        stdin=PASSWORD + "\n",
+    )
+    assert (code, "0123" in said) == (0, True), said
+    for who, expected in ((editor, 1), (approver, 0), (approver, 1)):
+        code, said = await house.kiti("settlements", "approve", str(row["id"]), *sign, who.email, stdin=PASSWORD + "\n")
+        assert code == expected, said
+    code, books = await house.kiti("ledger", "export", "--format", "beancount")
+    assert (code, "open Liabilities:Operator-Payable:Pearl" in books) == (0, True), books
+    (event,) = await house.box.rows(
+        "SELECT booking_id, event FROM transfer WHERE event LIKE 'departed:%%' ORDER BY booking_id LIMIT 1"
+    )
+    correct = ("ledger", "correct", str(event["booking_id"]), event["event"], "--reason", "it never left")
+    for expected in (0, 1):
+        code, said = await house.kiti(*correct, *sign, approver.email, stdin=PASSWORD + "\n")
+        assert code == expected, said
