@@ -28,6 +28,7 @@ CATALOGUE = {
     "waiting_room_trip",
     "staff",
     "staff_session",
+    "reconciliation_run",
 }
 
 # Growing with sales, each with the column by which it is distributed.
@@ -48,6 +49,12 @@ SALES = {
     "message": "booking_id",
     "webhook_delivery": "digest",
     "reconciliation_break": "transaction_id",
+    "dispute": "booking_id",
+    "dispute_history": "booking_id",
+    "gateway_settlement": "settlement_id",
+    "gateway_settlement_line": "transaction_id",
+    "settled_item": "booking_id",
+    "bank_line": "digest",
     "audit_event": "subject_id",
     "idempotency_key": "key",
     "waiting_place_use": "room_id",

@@ -34,6 +34,7 @@ from kiti.tickets import reads as ticket_reads
 from kiti.tickets.actions import TicketsUsed
 
 CANCELLED = "The booking was cancelled."
+DISPUTED = "The bank that paid for this booking wants the money back. Until that is decided it cannot be cancelled."
 
 
 class SeatQuote(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +139,9 @@ async def _judge(reader: Reader, booking: Booking) -> _Case:
         raise TicketsUsed(used)
     charges = await payment_reads.charges_of(reader, booking=booking.id)
     charge = next(one for one in charges if one.purpose == "fulfils")
+    if charge.disputed:
+        # Cancelled for nothing, and lost or won afterwards: no end of that would be fair.
+        raise WrongState(DISPUTED)
     boarding = await network.boarding(reader, trips=[line.trip_id for line in lines])
     if not any(boarding.get((line.trip_id, line.from_seq), booking.now) >= booking.now for line in lines):
         raise WrongState("The journey has begun, so it cannot be cancelled any more.")

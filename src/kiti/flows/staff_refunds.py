@@ -13,7 +13,7 @@ from kiti.flows.house import House
 from kiti.flows.refunds import by_fares, request_refund
 from kiti.flows.staff import require
 from kiti.payments import reads as payment_reads
-from kiti.payments.actions import RefundExceedsCharge
+from kiti.payments.actions import DISPUTED, ChargeDisputed, RefundExceedsCharge
 from kiti.payments.model import Refund
 from kiti.people.model import Staff
 
@@ -52,6 +52,8 @@ async def refund_payment(
         if charge is None:
             raise RefundExceedsCharge("Nothing was paid here.")
         wanted = charge.amount - charge.refund_reserved if amount is None else amount
+        if wanted <= 0 and charge.disputed:
+            raise ChargeDisputed(DISPUTED)
         if wanted <= 0:
             raise RefundExceedsCharge("All of this payment has gone back, or is on its way.")
         await request_refund(

@@ -103,6 +103,85 @@ def refund_done(gateway: str, *, amount: int) -> list[Entry]:
     return [Entry(debit=refund_clearing(gateway), credit=gateway_clearing(gateway), amount=amount)]
 
 
+def bank(gateway: str) -> str:
+    """Our bank account, as far as a gateway pays into it."""
+    return f"bank:{gateway}"
+
+
+def rounding(gateway: str) -> str:
+    """Fractions of minor units that a gateway counts and nobody can pay."""
+    return f"rounding:{gateway}"
+
+
+def dispute_hold(gateway: str) -> str:
+    """What a gateway holds back until a dispute is decided."""
+    return f"dispute_hold:{gateway}"
+
+
+def operator_payable(owner: UUID | str) -> str:
+    """What we owe an operator for trips that have departed."""
+    return f"operator_payable:{owner}"
+
+
+def loss(gateway: str) -> str:
+    """What nobody else bears."""
+    return f"loss:{gateway}"
+
+
+def gateway_settled(gateway: str, *, net: int, borne: int = 0) -> list[Entry]:
+    """The gateway has paid `net` into the bank; below zero: it has held so much back.
+
+    `borne` is a fee that the traveller paid on top: the capture took it for a cost of ours, and it is none.
+    """
+    entries = _moved(debit=bank(gateway), credit=gateway_clearing(gateway), amount=net)
+    if borne > 0:
+        entries.append(Entry(debit=gateway_clearing(gateway), credit=gateway_fee(gateway), amount=borne))
+    return entries
+
+
+def settlement_rest(gateway: str, *, unknown: int, fraction: int) -> list[Entry]:
+    """What a settlement has paid for nothing that we know, and the fractions of minor units; both may be negative."""
+    return [
+        *_moved(debit=bank(gateway), credit=gateway_clearing(gateway), amount=unknown),
+        *_moved(debit=bank(gateway), credit=rounding(gateway), amount=fraction),
+    ]
+
+
+def dispute_opened(gateway: str, *, amount: int) -> list[Entry]:
+    """The gateway holds the amount back."""
+    return [Entry(debit=dispute_hold(gateway), credit=gateway_clearing(gateway), amount=amount)]
+
+
+def dispute_won(gateway: str, *, amount: int) -> list[Entry]:
+    """The gateway owes us the amount again."""
+    return [Entry(debit=gateway_clearing(gateway), credit=dispute_hold(gateway), amount=amount)]
+
+
+def dispute_lost(
+    gateway: str, *, amount: int, shares: Mapping[UUID, int], owed: Mapping[UUID, int], payable: Mapping[UUID, int]
+) -> list[Entry]:
+    """The traveller has the money back, and each operator bears its share of it.
+
+    It is taken from what is still `owed` to the traveller as a trip, then from what is `payable` to the operator for
+    trips that have departed, both below the booking. What neither holds is a loss of the platform.
+    """
+    entries: list[Entry] = []
+    for owner, share in shares.items():
+        of_trip = min(share, owed.get(owner, 0))
+        of_operator = min(share - of_trip, payable.get(owner, 0))
+        entries += _moved(debit=ticket_liability(owner), credit=dispute_hold(gateway), amount=of_trip)
+        entries += _moved(debit=operator_payable(owner), credit=dispute_hold(gateway), amount=of_operator)
+    borne = sum(entry.amount for entry in entries)
+    return [*entries, *_moved(debit=loss(gateway), credit=dispute_hold(gateway), amount=amount - borne)]
+
+
+def _moved(*, debit: str, credit: str, amount: int) -> list[Entry]:
+    """One entry, the other way round for a negative amount, none for nothing."""
+    if amount < 0:
+        debit, credit = credit, debit
+    return [Entry(debit=debit, credit=credit, amount=abs(amount))] if amount else []
+
+
 def share_out(total: int, *, weights: Mapping[UUID, int]) -> dict[UUID, int]:
     """Split `total` by `weights` so that the parts add up to it (largest remainder, ties by order)."""
     whole = sum(weights.values())

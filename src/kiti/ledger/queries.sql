@@ -77,6 +77,28 @@ GROUP BY side.account
 HAVING sum(side.amount) > 0
 ORDER BY side.account;
 
+-- What is owed to operators below a booking.
+-- payables :many
+SELECT
+    side.account,
+    sum(side.amount)::bigint AS amount
+FROM (
+    SELECT
+        credit AS account,
+        amount
+    FROM transfer
+    WHERE booking_id = %(booking)s AND currency = %(currency)s AND credit LIKE 'operator_payable:%%'
+    UNION ALL
+    SELECT
+        debit AS account,
+        -amount AS amount
+    FROM transfer
+    WHERE booking_id = %(booking)s AND currency = %(currency)s AND debit LIKE 'operator_payable:%%'
+) AS side
+GROUP BY side.account
+HAVING sum(side.amount) > 0
+ORDER BY side.account;
+
 -- Nobody can owe travellers less than nothing: somebody's money went back in another's name.
 -- overdrawn :many
 SELECT

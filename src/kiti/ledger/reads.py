@@ -31,6 +31,12 @@ async def liabilities(reader: Reader, *, booking: UUID, currency: str) -> dict[U
     return {UUID(row.account.partition(":")[2]): row.amount for row in rows}
 
 
+async def payables(reader: Reader, *, booking: UUID, currency: str) -> dict[UUID, int]:
+    """What is owed to operators for the departed trips of a booking, in minor units."""
+    rows = await reader.many(sql.payables, _Liability, booking=booking, currency=currency)
+    return {UUID(row.account.partition(":")[2]): row.amount for row in rows}
+
+
 async def overdrawn(reader: Reader) -> list[Overdrawn]:
     """Up to 100 operators whose liability below a booking is less than nothing; there should be none."""
     return await reader.many(sql.overdrawn, Overdrawn)
