@@ -12,7 +12,7 @@ import psycopg
 from rich.console import Console
 
 from kiti import __version__
-from kiti.cli import demo, doctor, jobs, money, operators, rooms, seats, serve, staff, trips
+from kiti.cli import demo, disputes, doctor, jobs, money, operators, rooms, seats, serve, staff, trips
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.flows.house import House
@@ -34,6 +34,7 @@ def kiti() -> None:
 
 for _command in (
     *serve.COMMANDS,
+    *disputes.COMMANDS,
     *jobs.COMMANDS,
     *money.COMMANDS,
     *operators.COMMANDS,

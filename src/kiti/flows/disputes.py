@@ -236,9 +236,9 @@ async def _lost(
     entries = dispute_lost(
         dispute.gateway,
         amount=dispute.amount,
-        shares=by_fares(dispute.reserved, lines),
-        owed=await ledger_reads.liabilities(tx, booking=booking.id, currency=dispute.currency),
-        payable=await ledger_reads.payables(tx, booking=booking.id, currency=dispute.currency),
+        reserved=dispute.reserved,
+        preferred=by_fares(dispute.reserved, lines),
+        owed=await ledger_reads.owed_below(tx, booking=booking.id, currency=dispute.currency),
     )
     await _post(tx, booking.id, f"dispute_lost:{dispute.id}", dispute.currency, entries)
     # The money of a journey that has begun is gone, and there is nothing left to decide.

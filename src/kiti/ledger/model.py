@@ -1,12 +1,17 @@
 """Accounts and entries. An account is `name:owner`; an entry is one debit and one credit of one amount."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 
 from kiti.core.money import round_to_minor
+
+# Operators by their ids, or the platform.
+Owner = TypeVar("Owner", bound=UUID | str)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +29,17 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     currency: str
     entries: Sequence[Entry]
+
+
+class Posted(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry as it stands below a booking."""
+
+    event: str
+    debit: str
+    credit: str
+    amount: int
+    currency: str
+    posted_at: datetime
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,20 +174,24 @@ def dispute_won(gateway: str, *, amount: int) -> list[Entry]:
 
 
 def dispute_lost(
-    gateway: str, *, amount: int, shares: Mapping[UUID, int], owed: Mapping[UUID, int], payable: Mapping[UUID, int]
+    gateway: str, *, amount: int, reserved: int, preferred: Mapping[UUID, int], owed: Mapping[str, int]
 ) -> list[Entry]:
-    """The traveller has the money back, and each operator bears its share of it.
+    """The traveller has the money back, and who has got it bears that, as `preferred`, as far as they have it.
 
-    It is taken from what is still `owed` to the traveller as a trip, then from what is `payable` to the operator for
-    trips that have departed, both below the booking. What neither holds is a loss of the platform.
+    It is taken from what is still `owed` to the traveller as trips to come, then from what is owed to operators for
+    trips that have departed, both by account and below the booking. What neither holds is a loss of the platform: it
+    was refunded before (`reserved` is what was not), or was the platform's own.
     """
+    owners = {account.partition(":")[2] for account in owed}
+    of_trips = {owner: owed.get(ticket_liability(owner), 0) for owner in owners}
+    left = {owner: of_trips[owner] + owed.get(operator_payable(owner), 0) for owner in sorted(owners)}
+    borne = min(reserved, sum(left.values()))
+    wanted = {str(owner): share for owner, share in preferred.items()}
     entries: list[Entry] = []
-    for owner, share in shares.items():
-        of_trip = min(share, owed.get(owner, 0))
-        of_operator = min(share - of_trip, payable.get(owner, 0))
-        entries += _moved(debit=ticket_liability(owner), credit=dispute_hold(gateway), amount=of_trip)
-        entries += _moved(debit=operator_payable(owner), credit=dispute_hold(gateway), amount=of_operator)
-    borne = sum(entry.amount for entry in entries)
+    for owner, share in (split_refund(borne, preferred=wanted, left=left) if borne else {}).items():
+        first = min(share, of_trips[owner])
+        entries += _moved(debit=ticket_liability(owner), credit=dispute_hold(gateway), amount=first)
+        entries += _moved(debit=operator_payable(owner), credit=dispute_hold(gateway), amount=share - first)
     return [*entries, *_moved(debit=loss(gateway), credit=dispute_hold(gateway), amount=amount - borne)]
 
 
@@ -182,7 +202,7 @@ def _moved(*, debit: str, credit: str, amount: int) -> list[Entry]:
     return [Entry(debit=debit, credit=credit, amount=abs(amount))] if amount else []
 
 
-def share_out(total: int, *, weights: Mapping[UUID, int]) -> dict[UUID, int]:
+def share_out(total: int, *, weights: Mapping[Owner, int]) -> dict[Owner, int]:
     """Split `total` by `weights` so that the parts add up to it (largest remainder, ties by order)."""
     whole = sum(weights.values())
     assert whole > 0, "nothing to weigh by"
@@ -194,7 +214,7 @@ def share_out(total: int, *, weights: Mapping[UUID, int]) -> dict[UUID, int]:
     return parts
 
 
-def split_refund(amount: int, *, preferred: Mapping[UUID, int], left: Mapping[UUID, int]) -> dict[UUID, int]:
+def split_refund(amount: int, *, preferred: Mapping[Owner, int], left: Mapping[Owner, int]) -> dict[Owner, int]:
     """What each operator gives back of `amount`: as `preferred`, but nobody more than is `left` of theirs.
 
     What does not fit goes to those who have more left, in proportion. Requires amount <= sum(left).

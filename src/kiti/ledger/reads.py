@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 
 from kiti.db import Reader, load
-from kiti.ledger.model import Balance, Overdrawn, UncoveredCharge
+from kiti.ledger.model import Balance, Overdrawn, Posted, UncoveredCharge
 
 sql = load("kiti.ledger")
 
@@ -31,10 +31,20 @@ async def liabilities(reader: Reader, *, booking: UUID, currency: str) -> dict[U
     return {UUID(row.account.partition(":")[2]): row.amount for row in rows}
 
 
-async def payables(reader: Reader, *, booking: UUID, currency: str) -> dict[UUID, int]:
-    """What is owed to operators for the departed trips of a booking, in minor units."""
-    rows = await reader.many(sql.payables, _Liability, booking=booking, currency=currency)
-    return {UUID(row.account.partition(":")[2]): row.amount for row in rows}
+async def posted_below(reader: Reader, *, booking: UUID) -> list[Posted]:
+    """The first 200 entries below a booking, the oldest first."""
+    return await reader.many(sql.posted_below, Posted, booking=booking)
+
+
+class _Owed(msgspec.Struct, frozen=True):
+    account: str
+    amount: int
+
+
+async def owed_below(reader: Reader, *, booking: UUID, currency: str) -> dict[str, int]:
+    """What is owed below a booking, by account: to travellers as trips to come, to operators for departed ones."""
+    rows = await reader.many(sql.owed_below, _Owed, booking=booking, currency=currency)
+    return {row.account: row.amount for row in rows}
 
 
 async def overdrawn(reader: Reader) -> list[Overdrawn]:

@@ -259,9 +259,9 @@ async def assign_break(tx: Transaction, *, break_: OpenBreak, to: str) -> None:
         raise BreakChanged("It was closed, or somebody else has taken it on. Look at it again.")
 
 
-async def resolve_break(tx: Transaction, *, break_: UUID, actor: str, resolution: str) -> None:
+async def close_break(tx: Transaction, *, break_: UUID, actor: str, resolution: str) -> None:
     """A person closes a break and says why; raises BreakChanged where it is closed already."""
-    if await tx.execute(sql.resolve_break, id=break_, actor=actor, resolution=resolution) != 1:
+    if await tx.execute(sql.close_break, id=break_, actor=actor, resolution=resolution) != 1:
         raise BreakChanged("It is closed already. Look at it again.")
 
 

@@ -145,7 +145,7 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenBreak(msgspec.Struct, frozen=True, kw_only=True):
-    """One that was found, since `found_at`; `resolved_by` is empty where a comparison did not find it any more."""
+    """One that was found, since `found_at`; `resolution` is what a person said who closed it, or empty."""
 
     id: UUID
     transaction_id: str

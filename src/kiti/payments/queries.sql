@@ -529,15 +529,14 @@ ON CONFLICT (transaction_id, gateway, kind, sides) DO UPDATE SET
     detail = excluded.detail,
     seen_at = excluded.seen_at,
     resolved_at = CASE
-        WHEN known.resolved_by <> '' AND known.detail = excluded.detail THEN known.resolved_at
+        WHEN known.resolution IS NOT NULL AND known.detail = excluded.detail THEN known.resolved_at
     END,
     resolved_by = CASE
-        WHEN known.detail = excluded.detail THEN known.resolved_by
+        WHEN known.resolution IS NOT NULL AND known.detail = excluded.detail THEN known.resolved_by
         ELSE ''
     END,
     resolution = CASE
         WHEN known.detail = excluded.detail THEN known.resolution
-        ELSE ''
     END;
 
 -- What a comparison of that day does not find any more is over.
@@ -568,7 +567,7 @@ SELECT
     resolved_at,
     assigned_to,
     resolved_by,
-    resolution,
+    coalesce(resolution, '') AS resolution,
     kiti_now() AS now
 FROM reconciliation_break
 WHERE resolved_at IS NULL
@@ -590,7 +589,7 @@ SELECT
     resolved_at,
     assigned_to,
     resolved_by,
-    resolution,
+    coalesce(resolution, '') AS resolution,
     kiti_now() AS now
 FROM reconciliation_break
 WHERE
@@ -614,7 +613,7 @@ SELECT
     resolved_at,
     assigned_to,
     resolved_by,
-    resolution,
+    coalesce(resolution, '') AS resolution,
     kiti_now() AS now
 FROM reconciliation_break
 WHERE id = %(id)s;
@@ -631,7 +630,7 @@ LIMIT 100;
 UPDATE reconciliation_break SET assigned_to = %(assignee)s
 WHERE id = %(id)s AND resolved_at IS NULL AND assigned_to = %(was)s;
 
--- resolve_break :execute
+-- close_break :execute
 UPDATE reconciliation_break SET resolved_at = kiti_now(), resolved_by = %(actor)s, resolution = %(resolution)s
 WHERE id = %(id)s AND resolved_at IS NULL;
 
@@ -641,7 +640,10 @@ INSERT INTO reconciliation_run (
 )
 VALUES (
     %(id)s, %(began_at)s, kiti_now(), %(days)s, %(transactions)s, %(settlements)s, %(repaired)s, %(silent)s,
-    (SELECT count(*) FROM reconciliation_break WHERE resolved_at IS NULL)
+    (
+        SELECT count(*) FROM reconciliation_break
+        WHERE resolved_at IS NULL
+    )
 );
 
 -- runs :many

@@ -152,8 +152,9 @@ ADD COLUMN sides text NOT NULL DEFAULT 'ledger_gateway' CHECK (
     sides IN ('ledger_gateway', 'ledger_settlement', 'settlement_bank', 'ledger_dispute')
 ),
 ADD COLUMN assigned_to text NOT NULL DEFAULT '',
-ADD COLUMN resolved_by text NOT NULL DEFAULT '', -- empty: a comparison did not find it any more
-ADD COLUMN resolution text NOT NULL DEFAULT '';
+ADD COLUMN resolved_by text NOT NULL DEFAULT '',
+-- What a person has made of it; NULL: a comparison did not find it any more.
+ADD COLUMN IF NOT EXISTS resolution text CHECK (length(resolution) BETWEEN 1 AND 400);
 ALTER TABLE reconciliation_break ALTER COLUMN id DROP DEFAULT;
 ALTER TABLE reconciliation_break DROP CONSTRAINT reconciliation_break_pkey;
 ALTER TABLE reconciliation_break ADD PRIMARY KEY (transaction_id, gateway, kind, sides);
