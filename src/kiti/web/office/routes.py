@@ -7,11 +7,16 @@ from litestar import Request, Response, Router, get, post
 from litestar.response import Redirect
 
 from kiti.core.errors import InvalidInput, KitiError, NotAllowed, NotFound, Overloaded
+from kiti.disputes.actions import DisputeChanged, DisputeNotAnswerable
 from kiti.flows import office
+from kiti.flows.breaks import NothingToSettle
+from kiti.flows.dispute_answers import NoAnswersThere
 from kiti.flows.house import House
 from kiti.flows.sign_in import WrongCredentials, check_password, close_others, close_session, open_session
-from kiti.payments.actions import PaymentChanged
+from kiti.payments.actions import BreakChanged, PaymentChanged
 from kiti.people.model import MAY
+from kiti.web.office.breaks import ROUTES as BREAKS
+from kiti.web.office.disputes import ROUTES as DISPUTES
 from kiti.web.office.entry import (
     HOME,
     LOGIN,
@@ -29,6 +34,7 @@ from kiti.web.office.entry import (
     session_secret,
 )
 from kiti.web.office.money import ROUTES as MONEY
+from kiti.web.office.refunds import ROUTES as REFUNDS
 from kiti.web.page.security import SentFromElsewhere
 
 log = structlog.get_logger(__name__)
@@ -42,6 +48,11 @@ TABLE: tuple[tuple[type[KitiError], int, str], ...] = (
     (NotFound, 404, "There is nothing here"),
     (InvalidInput, 422, "Something in the address is wrong"),
     (PaymentChanged, 409, "It has changed meanwhile"),
+    (BreakChanged, 409, "It has changed meanwhile"),
+    (DisputeChanged, 409, "It has changed meanwhile"),
+    (DisputeNotAnswerable, 409, "It cannot be answered any more"),
+    (NoAnswersThere, 409, "Not from here"),
+    (NothingToSettle, 409, "There is nothing to settle"),
 )
 
 
@@ -142,6 +153,6 @@ def _login(house: House, onward: str, *, status: int = 200, email: str = "", pro
 
 OFFICE = Router(
     path=HOME,
-    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY],
+    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY, *BREAKS, *DISPUTES, *REFUNDS],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )
