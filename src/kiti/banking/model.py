@@ -13,7 +13,7 @@ from kiti.core.money import round_to_minor
 ItemKind = Literal["charge", "refund", "dispute", "dispute_return"]
 
 # Sums that are looked at, at most, to find which refunds a settlement has held back.
-MOST_SUMS = 20_000
+MOST_SUMS = 5_000
 
 
 class NewSettlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +122,7 @@ def held_back_by(total: int, candidates: Sequence[Candidate], *, named: Collecti
     """Which of `candidates`, the oldest first, make up what a settlement has held back.
 
     Those that the gateway has `named`, where it names them. Else the oldest that add up to `total`, else any that do;
-    none if none do: then a person must look. Gateways settle in order, so the oldest are nearly always the ones.
+    none if none are found: then a person must look. Gateways settle in order, so the oldest are nearly always the ones.
     """
     if named:
         return [one for one in candidates if one.gateway_id in named]

@@ -8,6 +8,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import UploadFile
 from litestar.response import Redirect
 
+from kiti.audit.model import Recorded
 from kiti.core.errors import InvalidInput, NotAllowed
 from kiti.core.money import Money
 from kiti.flows import breaks
@@ -15,6 +16,7 @@ from kiti.flows.bank_statements import import_statement
 from kiti.flows.breaks import EXPORT_LINES, KINDS, PAGE_LINES, Filter
 from kiti.flows.house import House
 from kiti.flows.staff import require
+from kiti.gateways.gateway import Captured, Declined, Missing, Pending, Truth, Unknown
 from kiti.payments.model import OpenBreak
 from kiti.web.office.entry import HOME, at_desk, at_desk_with_form, office_page
 from kiti.web.office.money import _age as age
@@ -98,11 +100,14 @@ async def export_breaks(request: Request[Any, Any, Any], house: House) -> Respon
 async def show_break(request: Request[Any, Any, Any], house: House, break_id: UUID) -> Response[Any]:
     """One break, with what each book has of it; the gateway is asked now."""
     session = await at_desk(request, house)
+    sides = await breaks.sides_of(house, staff=session.staff, break_=break_id)
     return office_page(
         "break.html",
         session=session,
         here="reconciliation",
-        sides=await breaks.sides_of(house, staff=session.staff, break_=break_id),
+        sides=sides,
+        says=_says(sides.told),
+        history=[(step.at, _words(step)) for step in sides.history],
         means=MEANS,
         between=BETWEEN,
         money=Money,
@@ -162,6 +167,32 @@ async def upload_statement(request: Request[Any, Any, Any], house: House) -> Res
     done = await import_statement(house, statement=statement, actor=session.staff.actor)
     told = {"lines": done.lines, "new": done.new, "matched": done.matched}
     return Redirect(f"{HOME}/reconciliation?{urlencode(told)}", status_code=303)
+
+
+def _words(step: Recorded) -> str:
+    """What somebody did, as a line."""
+    what = {
+        "break.settled": f"asked the gateway; the payment is {step.detail.get('state', '')}",
+        "break.noted": f"noted: {step.detail.get('note', '')}",
+        "break.assigned": "looks into it" if step.detail.get("to") else "gave it back",
+        "break.closed": f"closed it: {step.detail.get('reason', '')}",
+    }
+    return f"{step.detail.get('by', step.actor)} {what.get(step.action, step.action)}"
+
+
+def _says(told: Truth | None) -> str:
+    """What the gateway says where it has not taken the money."""
+    match told:
+        case None | Captured():
+            return ""
+        case Missing():
+            return "It knows no such transaction."
+        case Declined(reason=reason):
+            return f"It has declined it: {reason}"
+        case Pending():
+            return "It has not decided yet."
+        case Unknown():
+            return "It does not answer now."
 
 
 def _filter(request: Request[Any, Any, Any], house: House) -> Filter:
