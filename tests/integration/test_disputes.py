@@ -14,6 +14,7 @@ from tests.staff import employ
 
 from kiti.bookings.actions import WrongState
 from kiti.disputes.actions import DisputeNotAnswerable
+from kiti.flows.cancel_trip import cancel_trip
 from kiti.flows.cancellation import cancel_booking
 from kiti.flows.dispute_answers import (
     MOST_ATTEMPTS,
@@ -206,6 +207,21 @@ async def test_a_dispute_that_was_over_when_it_was_first_heard_of_is_posted_whol
     history = await treasury.box.rows("SELECT from_state, to_state FROM dispute_history ORDER BY id")
     assert [(row["from_state"], row["to_state"]) for row in history] == [("new", "open"), ("open", "won")]
     assert await standing(treasury, held) == ("confirmed", {"1A"})
+
+
+async def test_a_trip_cancelled_under_a_dispute_that_is_won_asks_a_person(treasury: Treasury) -> None:
+    """The trip owes the fare, and the bank had it then: whether it is owed still, nobody can tell by itself."""
+    trip = treasury.office.network.bus()
+    held, transaction = await treasury.buy(items=(Item(trip=trip, seats=("1A",)),))
+    told = treasury.gateway.dispute(transaction)
+    await find_disputes(treasury.house)
+    await cancel_trip(treasury.house, trip=trip, reason="The road is closed.", actor="test")
+    assert await treasury.box.value("SELECT count(*) FROM refund") == 0
+    treasury.gateway.decide(told, "won")
+    await find_disputes(treasury.house)
+    assert "see whether the traveller is owed a refund" in (await only(treasury))["attention"]
+    await refund(treasury, transaction)
+    assert (await standing(treasury, held))[0] == "cancelled"
 
 
 async def test_what_ends_differently_the_second_time_goes_to_a_person(treasury: Treasury) -> None:
