@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from kiti.bookings.model import TRANSITIONS as BOOKING
+from kiti.disputes.model import TRANSITIONS as DISPUTE
 from kiti.messages.model import TRANSITIONS as MESSAGE
 from kiti.network.model import TRANSITIONS as TRIP
 from kiti.payments.model import PAYMENT_TRANSITIONS, REFUND_TRANSITIONS
@@ -82,6 +83,22 @@ MACHINES = (
             "needs_attention": "It cannot go on by itself: a person must look.",
         },
         transitions=REFUND_TRANSITIONS,
+    ),
+    Machine(
+        title="Dispute",
+        source="kiti.disputes.model.TRANSITIONS",
+        begins="open",
+        intro=(
+            "A traveller's bank wants money back. While it is open the amount is reserved on the charge, so that no"
+            " refund takes it too. An answer is given once; the gateway decides how it ends."
+        ),
+        meanings={
+            "open": "The gateway holds the amount back; the tickets stay good.",
+            "won": "The gateway gives it back: it is ours again, to keep or to refund.",
+            "lost": "The traveller has it. If nothing of the payment is left before the journey, the tickets are void.",
+            "accepted": "We have given in; the same follows.",
+        },
+        transitions=DISPUTE,
     ),
     Machine(
         title="Ticket",

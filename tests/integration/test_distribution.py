@@ -32,6 +32,7 @@ CATALOGUE = {
     "settlement_terms",
     "settlement",
     "payout",
+    "reconciliation_run",
 }
 
 # Growing with sales, each with the column by which it is distributed.
@@ -55,6 +56,12 @@ SALES = {
     "message": "booking_id",
     "webhook_delivery": "digest",
     "reconciliation_break": "transaction_id",
+    "dispute": "booking_id",
+    "dispute_history": "booking_id",
+    "gateway_settlement": "settlement_id",
+    "gateway_settlement_line": "transaction_id",
+    "settled_item": "booking_id",
+    "bank_line": "digest",
     "audit_event": "subject_id",
     "idempotency_key": "key",
     "waiting_place_use": "room_id",

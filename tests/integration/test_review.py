@@ -307,9 +307,11 @@ async def unclaimed(desk: Desk, amount: Money, *, transaction: str = "4711") -> 
     """A transaction of the gateway that reconciliation could not place."""
     any_truth = Captured(transaction_id=transaction, reference="typed by hand", amount=amount, fee_exact=Decimal(0))
     desk.gateway.says[transaction] = any_truth
-    found = Break(transaction_id=transaction, kind="missing_ours", booking_id=None, detail="We have no charge.")
+    today = datetime.now(UTC).date()
+    detail = "We have no charge."
+    found = Break(transaction_id=transaction, kind="missing_ours", day=today, booking_id=None, detail=detail)
     async with desk.house.db.transaction() as tx:
-        await payments.put_breaks(tx, gateway="flutterwave", day=datetime.now(UTC).date(), breaks=[found])
+        await payments.put_breaks(tx, gateway="flutterwave", day=today, breaks=[found])
     return transaction
 
 

@@ -40,7 +40,9 @@ NETWORK_MODULES = {"httpx", "requests", "aiohttp", "urllib.request", "http.clien
 WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|MERGE INTO)\s+(?:ONLY\s+)?(?!SET\b|SKIP\b)([a-z_]+)")
 OWNERS = {
     "audit": {"audit_event"},
+    "banking": {"gateway_settlement", "gateway_settlement_line", "settled_item", "bank_line"},
     "bookings": {"booking", "booking_reference", "booking_seat", "cancelled_seat", "seat_replacement"},
+    "disputes": {"dispute", "dispute_history"},
     "fees": {"booking_fee", "fee_rule"},
     "idempotency": {"idempotency_key"},
     "ledger": {"transfer"},
@@ -52,6 +54,7 @@ OWNERS = {
     "people": {"staff", "staff_session"},
     "payments": {
         "payment", "payment_history", "charge", "refund", "trip_refund", "webhook_delivery", "reconciliation_break",
+        "reconciliation_run",
     },
     "seats": {"seat_claim", "seat_block"},
     "settlements": {"settlement", "settlement_line", "settlement_terms", "payout"},

@@ -12,7 +12,21 @@ import psycopg
 from rich.console import Console
 
 from kiti import __version__
-from kiti.cli import demo, doctor, fees, jobs, money, operators, rooms, seats, serve, settlements, staff, trips
+from kiti.cli import (
+    demo,
+    disputes,
+    doctor,
+    fees,
+    jobs,
+    money,
+    operators,
+    rooms,
+    seats,
+    serve,
+    settlements,
+    staff,
+    trips,
+)
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.flows.house import House
@@ -35,6 +49,7 @@ def kiti() -> None:
 for _command in (
     *serve.COMMANDS,
     *fees.COMMANDS,
+    *disputes.COMMANDS,
     *jobs.COMMANDS,
     *money.COMMANDS,
     *operators.COMMANDS,

@@ -59,9 +59,13 @@ def reconcile_command(composition: Any, days: int) -> None:
     console.print(
         f"{compared.transactions} transactions compared, {compared.repaired} taken over now.", highlight=False
     )
+    if compared.settlements:
+        console.print(f"{compared.settlements} settlements looked at.", highlight=False)
     for one in breaks:
         console.print(
-            f"{one.kind} {one.gateway} {one.transaction_id} of {one.day}, known for {one.age_days} days: {one.detail}",
+            f"{one.kind} {one.gateway} {one.transaction_id} of {one.day}, known for {one.age_days} days"
+            f"{f', {one.assigned_to} looks into it' if one.assigned_to else ''} ({one.sides.replace('_', ' and ')}):"
+            f" {one.detail}",
             highlight=False,
         )
     if compared.silent:

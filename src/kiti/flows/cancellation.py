@@ -38,6 +38,7 @@ from kiti.tickets import reads as ticket_reads
 from kiti.tickets.actions import TicketsUsed
 
 CANCELLED = "The booking was cancelled."
+DISPUTED = "The bank that paid for this booking wants the money back. Until that is decided it cannot be cancelled."
 
 
 class SeatQuote(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,6 +197,9 @@ async def judge(reader: Reader, booking: Booking, *, part: Part | None = None) -
         raise WrongState("The journey has begun, so it cannot be cancelled any more.")
     charges = await payment_reads.charges_of(reader, booking=booking.id)
     charge = next(one for one in charges if one.purpose == "fulfils")
+    if charge.disputed:
+        # Cancelled for nothing, and lost or won afterwards: no end of that would be fair.
+        raise WrongState(DISPUTED)
     excess = await payment_reads.excess(reader, booking=booking.id)
     left = charge.amount - charge.refund_reserved
     is_whole = len(lines) == len(standing)

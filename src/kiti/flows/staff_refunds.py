@@ -18,7 +18,7 @@ from kiti.flows.prices import shares_of
 from kiti.flows.refunds import by_fares, request_refund
 from kiti.flows.staff import require
 from kiti.payments import reads as payment_reads
-from kiti.payments.actions import RefundExceedsCharge
+from kiti.payments.actions import DISPUTED, ChargeDisputed, RefundExceedsCharge
 from kiti.payments.model import Refund
 from kiti.people.model import Staff
 
@@ -72,6 +72,8 @@ async def refund_payment(
         left = beyond if excess else charge.amount - charge.refund_reserved
         wanted = left if amount is None else amount
         parts = (await (await fee_reads.of_payments(tx, bookings=[found.booking_id], payments=[payment]))())[payment]
+        if wanted <= 0 and charge.disputed:
+            raise ChargeDisputed(DISPUTED)
         if wanted <= 0:
             raise RefundExceedsCharge(NO_EXCESS if excess else "All of this payment has gone back, or is on its way.")
         await request_refund(

@@ -9,6 +9,8 @@ import structlog
 
 from kiti.flows import holds
 from kiti.flows.cancel_trip import finish_cancelled_trips
+from kiti.flows.dispute_answers import remind_staff, send_due_answers
+from kiti.flows.disputes import find_disputes
 from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
 from kiti.flows.messages import send_due
@@ -88,6 +90,14 @@ async def reconcile_payments(house: House) -> Tally:
     return Tally(processed=compared.transactions, failed=compared.differing + compared.silent)
 
 
+async def poll_disputes(house: House) -> Tally:
+    """Ask gateways about disputes, tell them answers that may be lost, remind staff of those that nobody answers."""
+    found = await find_disputes(house)
+    sent = await send_due_answers(house)
+    reminded = await remind_staff(house)
+    return Tally(processed=found.told + sent + reminded, failed=found.silent + found.unknown)
+
+
 async def refund_cancelled_trips(house: House) -> Tally:
     """Give back what cancelled trips still owe."""
     processed, failed = await finish_cancelled_trips(house)
@@ -122,6 +132,7 @@ JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "generate-trips": generate_trips,
     "cleanup-idempotency": cleanup_idempotency,
     "reconcile-payments": reconcile_payments,
+    "poll-disputes": poll_disputes,
     "refund-cancelled-trips": refund_cancelled_trips,
     "send-notifications": send_notifications,
     "recognise-revenue": recognise_revenue,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from kiti.core.errors import KitiError, NotFound
+from kiti.flows.disputes import find_disputes
 from kiti.flows.house import House
 from kiti.flows.refunds import process_refund
 from kiti.flows.settle import settle_payment
@@ -48,13 +49,13 @@ async def process_webhook(house: House, *, gateway: str, digest: bytes) -> str:
     except MalformedWebhook as error:
         outcome = f"malformed: {error}"
     else:
-        outcome = await _follow_hint(house, event)
+        outcome = await _follow_hint(house, gateway, event)
     async with house.db.transaction() as tx:
         await payments.finish_delivery(tx, gateway=gateway, digest=digest, outcome=outcome)
     return outcome
 
 
-async def _follow_hint(house: House, event: WebhookEvent) -> str:
+async def _follow_hint(house: House, gateway: str, event: WebhookEvent) -> str:
     try:
         match event.kind:
             case "charge":
@@ -64,7 +65,10 @@ async def _follow_hint(house: House, event: WebhookEvent) -> str:
                 return f"payment {payment.id}: {payment.state}"
             case "refund":
                 return await _refund_hint(house, event)
-            case "transfer" | "dispute" | "other":
+            case "dispute":
+                found = await find_disputes(house, gateway=gateway)
+                return f"{found.told} disputes looked at" if not found.silent else "disputes: no answer, the poll asks"
+            case "transfer" | "other":
                 return f"nothing to do for {event.kind}"
     except NotFound:
         return f"not ours: {event.reference or event.transaction_id}"

@@ -1,6 +1,7 @@
 """Is all well? The promises, asked of the database as it stands. `kiti doctor` prints the answers."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from psycopg.errors import UndefinedTable
@@ -9,6 +10,7 @@ from kiti.bookings import reads as booking_reads
 from kiti.db import Reader, load
 from kiti.db import queue as queue_reads
 from kiti.db.migrate import newest
+from kiti.disputes import reads as dispute_reads
 from kiti.flows.house import House
 from kiti.ledger import reads as ledger_reads
 from kiti.messages import reads as message_reads
@@ -16,6 +18,10 @@ from kiti.payments import reads as payment_reads
 from kiti.settlements import reads as settlement_reads
 
 sql = load("kiti.db")
+
+MOST_BREAKS = 1000
+# A dispute that nobody has answered so shortly before the last moment is an alarm.
+LAST_MOMENT = timedelta(hours=12)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +57,8 @@ async def examine(house: House) -> list[Finding]:
         _confirmed_bookings_own_their_seats,
         _claims_have_owners,
         _nothing_is_parked,
+        _books_agree,
+        _disputes_are_answered,
         _messages,
     )
     async with house.db.reader() as reader:
@@ -132,6 +140,26 @@ async def _nothing_is_parked(reader: Reader) -> Finding:
     if parked:
         detail = f"{len(parked)} parked jobs, first {parked[0].task}; see `kiti jobs parked`"
     return Finding(check="jobs", ok=not parked, detail=detail)
+
+
+async def _books_agree(reader: Reader) -> Finding:
+    """Never wrong by itself: what differs has a name and waits for a person."""
+    found = await payment_reads.open_breaks(reader, limit=MOST_BREAKS)
+    detail = "no difference is open"
+    if found:
+        number = f"{len(found)}" if len(found) < MOST_BREAKS else f"{MOST_BREAKS} or more"
+        detail = f"{number} differences open, the oldest for {found[0].age_days} days; see `kiti reconcile`"
+    return Finding(check="books agree", ok=True, detail=detail)
+
+
+async def _disputes_are_answered(reader: Reader) -> Finding:
+    waiting = await dispute_reads.waiting(reader)
+    detail = f"{waiting.unanswered} disputes without an answer, {waiting.attention} for a person"
+    left = None if waiting.answer_by is None else waiting.answer_by - datetime.now(UTC)
+    if left is not None:
+        detail += f"; the first until {waiting.answer_by:%Y-%m-%d %H:%M} UTC"
+    is_late = left is not None and timedelta() < left < LAST_MOMENT
+    return Finding(check="disputes", ok=not is_late, detail=detail)
 
 
 async def _messages(reader: Reader) -> Finding:

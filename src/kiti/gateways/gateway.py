@@ -242,6 +242,9 @@ class GatewaySettlement(msgspec.Struct, frozen=True, kw_only=True):
     net_exact: Decimal
     is_paid: bool
     lines: tuple[SettlementLine, ...]
+    # The gateway's refunds and disputes that it held back in this one, where it names them.
+    refund_ids: tuple[str, ...] = ()
+    dispute_ids: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ NOT_AGAIN = RetryStrategy(max_attempts=1)
 EVERY_TEN_SECONDS = "* * * * * */10"
 EVERY_MINUTE = "* * * * *"
 HOURLY = "5 * * * *"
+EVERY_QUARTER_OF_AN_HOUR = "7,22,37,52 * * * *"
 AT_NIGHT = "15 2 * * *"
 AFTER_MIDNIGHT = "45 3 * * *"
 
@@ -56,6 +57,7 @@ def _timetable(app: procrastinate.App, house: House) -> None:
         ("generate-trips", AT_NIGHT),
         ("cleanup-idempotency", AT_NIGHT),
         ("reconcile-payments", AFTER_MIDNIGHT),
+        ("poll-disputes", EVERY_QUARTER_OF_AN_HOUR),
         ("refund-cancelled-trips", EVERY_MINUTE),
         ("recognise-revenue", EVERY_MINUTE),
         ("calculate-settlements", HOURLY),

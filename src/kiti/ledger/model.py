@@ -1,6 +1,7 @@
 """Accounts and entries. An account is `name:owner`; an entry is one debit and one credit of one amount."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
@@ -30,6 +31,17 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     currency: str
     entries: Sequence[Entry]
+
+
+class Below(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry as it stands below a booking."""
+
+    event: str
+    debit: str
+    credit: str
+    amount: int
+    currency: str
+    posted_at: datetime
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +119,89 @@ def refund_requested(gateway: str, *, shares: Mapping[Any, int]) -> list[Entry]:
 def refund_done(gateway: str, *, amount: int) -> list[Entry]:
     """The gateway has paid the traveller back."""
     return [Entry(debit=refund_clearing(gateway), credit=gateway_clearing(gateway), amount=amount)]
+
+
+def bank(gateway: str) -> str:
+    """Our bank account, as far as a gateway pays into it."""
+    return f"bank:{gateway}"
+
+
+def rounding(gateway: str) -> str:
+    """Fractions of minor units that a gateway counts and nobody can pay."""
+    return f"rounding:{gateway}"
+
+
+def dispute_hold(gateway: str) -> str:
+    """What a gateway holds back until a dispute is decided."""
+    return f"dispute_hold:{gateway}"
+
+
+def operator_payable(owner: Owner | str) -> str:
+    """What we owe an operator for trips that have departed."""
+    return f"operator_payable:{owner}"
+
+
+def loss(gateway: str) -> str:
+    """What nobody else bears."""
+    return f"loss:{gateway}"
+
+
+def gateway_settled(gateway: str, *, net: int, borne: int = 0) -> list[Entry]:
+    """The gateway has paid `net` into the bank; below zero: it has held so much back.
+
+    `borne` is a fee that the traveller paid on top: the capture took it for a cost of ours, and it is none.
+    """
+    entries = _moved(debit=bank(gateway), credit=gateway_clearing(gateway), amount=net)
+    if borne > 0:
+        entries.append(Entry(debit=gateway_clearing(gateway), credit=gateway_fee(gateway), amount=borne))
+    return entries
+
+
+def settlement_rest(gateway: str, *, unknown: int, fraction: int) -> list[Entry]:
+    """What a settlement has paid for nothing that we know, and the fractions of minor units; both may be negative."""
+    return [
+        *_moved(debit=bank(gateway), credit=gateway_clearing(gateway), amount=unknown),
+        *_moved(debit=bank(gateway), credit=rounding(gateway), amount=fraction),
+    ]
+
+
+def dispute_opened(gateway: str, *, amount: int) -> list[Entry]:
+    """The gateway holds the amount back."""
+    return [Entry(debit=dispute_hold(gateway), credit=gateway_clearing(gateway), amount=amount)]
+
+
+def dispute_won(gateway: str, *, amount: int) -> list[Entry]:
+    """The gateway owes us the amount again."""
+    return [Entry(debit=gateway_clearing(gateway), credit=dispute_hold(gateway), amount=amount)]
+
+
+def dispute_lost(
+    gateway: str, *, amount: int, reserved: int, preferred: Shares, owed: Mapping[str, int]
+) -> list[Entry]:
+    """The traveller has the money back, and who has got it bears that, as `preferred`, as far as they have it.
+
+    It is taken from what is still `owed` to the traveller as trips to come, then from what is owed to operators for
+    trips that have departed, both by account and below the booking. What neither holds is a loss of the platform: it
+    was refunded before (`reserved` is what was not), or was the platform's own.
+    """
+    owners = {account.partition(":")[2] for account in owed}
+    of_trips = {owner: owed.get(ticket_liability(owner), 0) for owner in owners}
+    left = {owner: of_trips[owner] + owed.get(operator_payable(owner), 0) for owner in sorted(owners)}
+    borne = min(reserved, sum(left.values()))
+    wanted = {str(owner): share for owner, share in preferred.items()}
+    entries: list[Entry] = []
+    for owner, share in (split_refund(borne, preferred=wanted, left=left) if borne else {}).items():
+        first = min(share, of_trips[owner])
+        entries += _moved(debit=ticket_liability(owner), credit=dispute_hold(gateway), amount=first)
+        entries += _moved(debit=operator_payable(owner), credit=dispute_hold(gateway), amount=share - first)
+    return [*entries, *_moved(debit=loss(gateway), credit=dispute_hold(gateway), amount=amount - borne)]
+
+
+def _moved(*, debit: str, credit: str, amount: int) -> list[Entry]:
+    """One entry, the other way round for a negative amount, none for nothing."""
+    if amount < 0:
+        debit, credit = credit, debit
+    return [Entry(debit=debit, credit=credit, amount=abs(amount))] if amount else []
 
 
 def split_refund(amount: int, *, preferred: Mapping[Whose, int], left: Mapping[Whose, int]) -> dict[Whose, int]:

@@ -4,8 +4,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from kiti.core.money import round_to_minor
-from kiti.ledger.model import Entry, gateway_fee
-from kiti.ledger.standing import operator_payable
+from kiti.ledger.model import Entry, gateway_fee, operator_payable
 
 BANK = "bank:platform"
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from kiti.db import Reader, load
-from kiti.ledger.model import Balance, Overdrawn, UncoveredCharge
+from kiti.ledger.model import Balance, Below, Overdrawn, UncoveredCharge
 from kiti.ledger.standing import Line
 
 sql = load("kiti.ledger")
@@ -72,6 +72,22 @@ async def balances_before(reader: Reader, *, moment: datetime) -> list[Balance]:
 async def posted_extent(reader: Reader) -> Extent:
     """When the first and the last entry were posted."""
     return await reader.one(sql.posted_extent, Extent)
+
+
+async def posted_below(reader: Reader, *, booking: UUID) -> list[Below]:
+    """The first 200 entries below a booking, the oldest first."""
+    return await reader.many(sql.posted_below, Below, booking=booking)
+
+
+class _Owed(msgspec.Struct, frozen=True):
+    account: str
+    amount: int
+
+
+async def owed_below(reader: Reader, *, booking: UUID, currency: str) -> dict[str, int]:
+    """What is owed below a booking, by account: to travellers as trips to come, to operators for departed ones."""
+    rows = await reader.many(sql.owed_below, _Owed, booking=booking, currency=currency)
+    return {row.account: row.amount for row in rows}
 
 
 async def overdrawn(reader: Reader) -> list[Overdrawn]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from kiti.ledger.model import Entry, gateway_fee, refund_clearing, refund_requested, ticket_liability
+from kiti.ledger.model import Entry, gateway_fee, operator_payable, refund_clearing, refund_requested, ticket_liability
 
 PLATFORM = "platform"
 COMMISSION = f"platform_commission:{PLATFORM}"
@@ -53,11 +53,6 @@ class Standing(msgspec.Struct, kw_only=True):
     def room(self) -> int:
         """How much can go back to the traveller."""
         return max(0, self.owed) + max(0, self.earned)
-
-
-def operator_payable(owner: UUID | str) -> str:
-    """What we owe an operator for trips that have departed."""
-    return f"operator_payable:{owner}"
 
 
 def standings(lines: Sequence[Line], *, currency: str, capture_event: str) -> dict[str, Standing]:

@@ -15,13 +15,18 @@ from kiti.payments.model import (
     Break,
     Charge,
     NewCharge,
+    OpenBreak,
     Payment,
     PaymentState,
     Refund,
     RefundState,
+    Sides,
 )
 
 sql = load("kiti.payments")
+
+
+DISPUTED = "The traveller's bank disputes this payment. Until that is decided, or if it is lost, it cannot be refunded."
 
 
 class PaymentChanged(KitiError):
@@ -30,6 +35,14 @@ class PaymentChanged(KitiError):
 
 class RefundExceedsCharge(KitiError):
     """More would go back than was taken."""
+
+
+class ChargeDisputed(RefundExceedsCharge):
+    """The traveller's bank wants this money back, so it cannot be refunded as well."""
+
+
+class BreakChanged(KitiError):
+    """Somebody else has closed or taken on the break; look again."""
 
 
 async def open_attempt(
@@ -188,6 +201,9 @@ async def request_refund(
         of_excess=of_excess,
     )
     if reserved != 1:
+        charge = await tx.maybe(sql.charge_of, Charge, booking=booking, gateway=gateway, transaction_id=transaction_id)
+        if charge is not None and charge.disputed:
+            raise ChargeDisputed(DISPUTED)
         raise RefundExceedsCharge("That is more than is left of this payment to refund.")
     refund = id_ or new_id()
     await tx.execute(
@@ -226,6 +242,22 @@ async def resolve_break(
         raise PaymentChanged("Nothing is open about this transaction any more.")
 
 
+async def reserve_dispute(tx: Transaction, *, booking: UUID, gateway: str, transaction_id: str, amount: int) -> bool:
+    """Reserve what a bank wants back on its charge, so that no refund takes it too; False where not so much is left."""
+    reserved = await tx.execute(
+        sql.reserve_dispute, booking=booking, gateway=gateway, transaction_id=transaction_id, amount=amount
+    )
+    return reserved == 1
+
+
+async def release_dispute(tx: Transaction, *, booking: UUID, gateway: str, transaction_id: str, amount: int) -> None:
+    """The dispute is won: what was reserved for it is free again."""
+    released = await tx.execute(
+        sql.release_dispute, booking=booking, gateway=gateway, transaction_id=transaction_id, amount=amount
+    )
+    assert released == 1, "a dispute whose amount was not reserved"
+
+
 async def note_trip_refund(tx: Transaction, *, booking: UUID, trip: UUID, refund: UUID | None) -> None:
     """Write down that a booking has been given back what a cancelled trip cost it; once, says the primary key."""
     await tx.execute(sql.note_trip_refund, booking=booking, trip=trip, refund=refund)
@@ -233,17 +265,59 @@ async def note_trip_refund(tx: Transaction, *, booking: UUID, trip: UUID, refund
 
 async def put_breaks(tx: Transaction, *, gateway: str, day: date, breaks: Sequence[Break]) -> None:
     """Write down what the comparison of a day has found; what it does not find any more is over."""
-    await tx.execute(
-        sql.put_breaks,
-        gateway=gateway,
-        day=day,
-        transactions=[one.transaction_id for one in breaks],
-        kinds=[one.kind for one in breaks],
-        bookings=[one.booking_id for one in breaks],
-        details=[one.detail for one in breaks],
-    )
+    await _put_breaks(tx, gateway, breaks)
     still = [f"{one.transaction_id} {one.kind}" for one in breaks]
     await tx.execute(sql.resolve_breaks, gateway=gateway, day=day, still=still)
+
+
+async def put_breaks_of_sides(
+    tx: Transaction, *, gateway: str, sides: Sequence[Sides], breaks: Sequence[Break]
+) -> None:
+    """The same for a comparison that has looked at every day of which something was open between these sides."""
+    assert all(one.sides in sides for one in breaks), "a break between other sides"
+    await _put_breaks(tx, gateway, breaks)
+    still = [f"{one.transaction_id} {one.kind} {one.sides}" for one in breaks]
+    await tx.execute(sql.resolve_sides, gateway=gateway, sides=list(sides), still=still)
+
+
+async def add_breaks(tx: Transaction, *, gateway: str, breaks: Sequence[Break]) -> None:
+    """Write breaks down without closing any: the comparison has not seen everything."""
+    await _put_breaks(tx, gateway, breaks)
+
+
+async def assign_break(tx: Transaction, *, break_: OpenBreak, to: str) -> None:
+    """Somebody takes a break on, or gives it back (""); raises BreakChanged where somebody else was quicker."""
+    if await tx.execute(sql.assign_break, id=break_.id, was=break_.assigned_to, assignee=to) != 1:
+        raise BreakChanged("It was closed, or somebody else has taken it on. Look at it again.")
+
+
+async def close_break(tx: Transaction, *, break_: UUID, actor: str, resolution: str) -> None:
+    """A person closes a break and says why; raises BreakChanged where it is closed already."""
+    if await tx.execute(sql.close_break, id=break_, actor=actor, resolution=resolution) != 1:
+        raise BreakChanged("It is closed already. Look at it again.")
+
+
+async def note_run(
+    tx: Transaction,
+    *,
+    began_at: datetime,
+    days: int,
+    transactions: int,
+    settlements: int,
+    repaired: int,
+    silent: int,
+) -> None:
+    """Write down that the books were compared."""
+    await tx.execute(
+        sql.note_run,
+        id=new_id(),
+        began_at=began_at,
+        days=days,
+        transactions=transactions,
+        settlements=settlements,
+        repaired=repaired,
+        silent=silent,
+    )
 
 
 async def move_refund(
@@ -293,6 +367,22 @@ async def receive_delivery(tx: Transaction, *, gateway: str, digest: bytes, body
 async def finish_delivery(tx: Transaction, *, gateway: str, digest: bytes, outcome: str) -> None:
     """Note what a webhook led to."""
     await tx.execute(sql.delivery_done, digest=digest, gateway=gateway, outcome=outcome)
+
+
+async def _put_breaks(tx: Transaction, gateway: str, breaks: Sequence[Break]) -> None:
+    # One statement writes a row once.
+    breaks = list({(one.transaction_id, one.kind, one.sides): one for one in breaks}.values())
+    await tx.execute(
+        sql.put_breaks,
+        gateway=gateway,
+        transactions=[one.transaction_id for one in breaks],
+        kinds=[one.kind for one in breaks],
+        sides=[one.sides for one in breaks],
+        ids=[new_id() for _ in breaks],
+        days=[one.day for one in breaks],
+        bookings=[one.booking_id for one in breaks],
+        details=[one.detail for one in breaks],
+    )
 
 
 async def _note(tx: Transaction, *, booking: UUID, payment: UUID, before: str, after: str, reason: str) -> None:

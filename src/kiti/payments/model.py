@@ -115,7 +115,9 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     fee_exact: Decimal
     captured_at: datetime
+    # What goes back or may have to: refunds, and `disputed`, which the traveller's bank wants.
     refund_reserved: int
+    disputed: int
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,30 +154,53 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 BreakKind = Literal["missing_ours", "missing_theirs", "amount", "fee", "status", "duplicate"]
+# Whose books differ. The gateway tells twice: transaction by transaction, and by what it settles.
+Sides = Literal["ledger_gateway", "ledger_settlement", "settlement_bank", "ledger_dispute"]
 
 
 class Break(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a gateway's books and ours differ about a transaction."""
+    """Where two books differ about a transaction, or about `settlement <id>`; `day` is the transaction's."""
 
     transaction_id: str
     kind: BreakKind
+    sides: Sides = "ledger_gateway"
+    day: date
     booking_id: UUID | None
     detail: str
 
 
 class OpenBreak(msgspec.Struct, frozen=True, kw_only=True):
-    """One that is there still, since `found_at`."""
+    """One that was found, since `found_at`; `resolution` is what a person said who closed it, or empty."""
 
+    id: UUID
     transaction_id: str
     gateway: str
     kind: BreakKind
+    sides: Sides
     day: date
     booking_id: UUID | None
     detail: str
     found_at: datetime
+    resolved_at: datetime | None
+    assigned_to: str
+    resolved_by: str
+    resolution: str
     now: datetime
 
     @property
     def age_days(self) -> int:
         """For how many whole days it has been known."""
         return (self.now - self.found_at).days
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A comparison that was made, and how many breaks were open after it."""
+
+    began_at: datetime
+    ended_at: datetime
+    days: int
+    transactions: int
+    settlements: int
+    repaired: int
+    silent: int
+    still_open: int

@@ -144,7 +144,8 @@ SELECT
     currency,
     fee_exact,
     captured_at,
-    refund_reserved
+    refund_reserved,
+    disputed
 FROM charge
 WHERE booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s;
 
@@ -159,7 +160,8 @@ SELECT
     currency,
     fee_exact,
     captured_at,
-    refund_reserved
+    refund_reserved,
+    disputed
 FROM charge
 WHERE booking_id = %(booking)s
 ORDER BY captured_at, transaction_id;
@@ -250,6 +252,37 @@ UPDATE charge SET purpose = 'fulfils'
 WHERE
     booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s
     AND purpose = 'unfulfillable' AND refund_reserved = 0;
+
+-- What is reserved for a dispute no refund can take; and the other way round.
+-- reserve_dispute :execute
+UPDATE charge SET refund_reserved = refund_reserved + %(amount)s, disputed = disputed + %(amount)s
+WHERE
+    booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s
+    AND refund_reserved + %(amount)s <= amount;
+
+-- The dispute is won: the money is ours again, to keep or to refund.
+-- release_dispute :execute
+UPDATE charge SET refund_reserved = refund_reserved - %(amount)s, disputed = disputed - %(amount)s
+WHERE
+    booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s
+    AND disputed >= %(amount)s;
+
+-- Which charge a transaction of a gateway is.
+-- charge_by_transaction :maybe
+SELECT
+    booking_id,
+    gateway,
+    transaction_id,
+    payment_id,
+    purpose,
+    amount,
+    currency,
+    fee_exact,
+    captured_at,
+    refund_reserved,
+    disputed
+FROM charge
+WHERE transaction_id = %(transaction_id)s AND gateway = %(gateway)s;
 
 -- open_refund :execute
 INSERT INTO refund (
@@ -555,50 +588,77 @@ SELECT
     currency,
     fee_exact,
     captured_at,
-    refund_reserved
+    refund_reserved,
+    disputed
 FROM charge
 WHERE gateway = %(gateway)s AND captured_at >= %(since)s AND captured_at < %(until)s
 ORDER BY captured_at, transaction_id;
 
+-- A person's decision about a break holds as long as it is the same; told differently, it is open again.
 -- put_breaks :execute
 INSERT INTO reconciliation_break AS known (
-    transaction_id, gateway, kind, day, booking_id, detail, found_at, seen_at
+    transaction_id, gateway, kind, sides, id, day, booking_id, detail, found_at, seen_at
 )
 SELECT
     found.transaction_id,
     %(gateway)s,
     found.kind,
-    %(day)s,
+    found.sides,
+    found.id,
+    found.day,
     found.booking_id,
     found.detail,
     kiti_now() AS found_at,
     kiti_now() AS seen_at
 FROM
     unnest(
-        %(transactions)s::text[], %(kinds)s::text[], %(bookings)s::uuid[], %(details)s::text[]
-    ) AS found (transaction_id, kind, booking_id, detail)
-ON CONFLICT (transaction_id, gateway, kind) DO UPDATE
-    SET
-        detail = excluded.detail,
-        seen_at = excluded.seen_at,
-        resolved_at = CASE WHEN known.resolution IS NULL THEN NULL ELSE known.resolved_at END;
+        %(transactions)s::text[], %(kinds)s::text[], %(sides)s::text[], %(ids)s::uuid[], %(days)s::date[],
+        %(bookings)s::uuid[], %(details)s::text[]
+    ) AS found (transaction_id, kind, sides, id, day, booking_id, detail)
+ORDER BY found.transaction_id, found.kind, found.sides
+ON CONFLICT (transaction_id, gateway, kind, sides) DO UPDATE SET
+    detail = excluded.detail,
+    seen_at = excluded.seen_at,
+    resolved_at = CASE
+        WHEN known.resolution IS NOT NULL AND known.detail = excluded.detail THEN known.resolved_at
+    END,
+    resolved_by = CASE
+        WHEN known.resolution IS NOT NULL AND known.detail = excluded.detail THEN known.resolved_by
+        ELSE ''
+    END,
+    resolution = CASE
+        WHEN known.detail = excluded.detail THEN known.resolution
+    END;
 
 -- What a comparison of that day does not find any more is over.
 -- resolve_breaks :execute
 UPDATE reconciliation_break SET resolved_at = kiti_now()
 WHERE
-    gateway = %(gateway)s AND day = %(day)s AND resolved_at IS NULL
+    gateway = %(gateway)s AND day = %(day)s AND sides = 'ledger_gateway' AND resolved_at IS NULL
     AND NOT (transaction_id || ' ' || kind = any(%(still)s::text[]));
+
+-- The same for comparisons that look at all days at once.
+-- resolve_sides :execute
+UPDATE reconciliation_break SET resolved_at = kiti_now()
+WHERE
+    gateway = %(gateway)s AND sides = any(%(sides)s::text[]) AND resolved_at IS NULL
+    AND NOT (transaction_id || ' ' || kind || ' ' || sides = any(%(still)s::text[]));
 
 -- open_breaks :many
 SELECT
+    id,
     transaction_id,
     gateway,
     kind,
+    sides,
     day,
     booking_id,
     detail,
     found_at,
+    resolved_at,
+    assigned_to,
+    resolved_by,
+    coalesce(resolution, '') AS resolution,
     kiti_now() AS now
 FROM reconciliation_break
 WHERE resolved_at IS NULL
@@ -616,15 +676,135 @@ WHERE
 -- Money that a gateway took for nothing that we know.
 -- unclaimed :many
 SELECT
+    id,
     transaction_id,
     gateway,
     kind,
+    sides,
     day,
     booking_id,
     detail,
     found_at,
+    resolved_at,
+    assigned_to,
+    resolved_by,
+    coalesce(resolution, '') AS resolution,
     kiti_now() AS now
 FROM reconciliation_break
 WHERE resolved_at IS NULL AND kind = 'missing_ours'
 ORDER BY found_at, transaction_id
+LIMIT %(limit)s;
+
+-- Breaks as the office filters them, the oldest first.
+-- breaks_like :many
+SELECT
+    id,
+    transaction_id,
+    gateway,
+    kind,
+    sides,
+    day,
+    booking_id,
+    detail,
+    found_at,
+    resolved_at,
+    assigned_to,
+    resolved_by,
+    coalesce(resolution, '') AS resolution,
+    kiti_now() AS now
+FROM reconciliation_break
+WHERE
+    (NOT %(is_open)s::boolean OR resolved_at IS NULL)
+    AND gateway = any(%(gateways)s::text[]) AND kind = any(%(kinds)s::text[])
+    AND day BETWEEN %(since)s::date AND %(until)s::date
+ORDER BY found_at, transaction_id, kind, sides
+LIMIT %(limit)s;
+
+-- break_by_id :maybe
+SELECT
+    id,
+    transaction_id,
+    gateway,
+    kind,
+    sides,
+    day,
+    booking_id,
+    detail,
+    found_at,
+    resolved_at,
+    assigned_to,
+    resolved_by,
+    coalesce(resolution, '') AS resolution,
+    kiti_now() AS now
+FROM reconciliation_break
+WHERE id = %(id)s;
+
+-- Days of which something is open still: they are compared again until it is gone.
+-- days_with_breaks :many
+SELECT DISTINCT day FROM reconciliation_break
+WHERE gateway = %(gateway)s AND sides = any(%(sides)s::text[]) AND resolved_at IS NULL AND day >= %(first)s
+ORDER BY day
+LIMIT 100;
+
+-- Of two who take a break on at once the first has it.
+-- assign_break :execute
+UPDATE reconciliation_break SET assigned_to = %(assignee)s
+WHERE id = %(id)s AND resolved_at IS NULL AND assigned_to = %(was)s;
+
+-- close_break :execute
+UPDATE reconciliation_break SET resolved_at = kiti_now(), resolved_by = %(actor)s, resolution = %(resolution)s
+WHERE id = %(id)s AND resolved_at IS NULL;
+
+-- note_run :execute
+INSERT INTO reconciliation_run (
+    id, began_at, ended_at, days, transactions, settlements, repaired, silent, still_open
+)
+VALUES (
+    %(id)s, %(began_at)s, kiti_now(), %(days)s, %(transactions)s, %(settlements)s, %(repaired)s, %(silent)s,
+    (
+        SELECT count(*) FROM reconciliation_break
+        WHERE resolved_at IS NULL
+    )
+);
+
+-- runs :many
+SELECT
+    began_at,
+    ended_at,
+    days,
+    transactions,
+    settlements,
+    repaired,
+    silent,
+    still_open
+FROM reconciliation_run
+ORDER BY id DESC
+LIMIT %(limit)s;
+
+-- All refunds of some states, the newest first. An operator sees its own part, as the ledger has it.
+-- refund_lines :many
+SELECT
+    refund.id,
+    refund.booking_id,
+    booking.reference,
+    CASE WHEN %(operator)s::uuid IS NULL THEN refund.amount ELSE part.amount END AS amount,
+    refund.currency,
+    refund.gateway,
+    refund.reason,
+    refund.state,
+    coalesce(refund.failure_reason, '') AS failure_reason,
+    refund.created_at
+FROM refund
+INNER JOIN booking ON refund.booking_id = booking.id
+LEFT JOIN LATERAL (
+    SELECT sum(transfer.amount)::bigint AS amount FROM transfer
+    WHERE
+        transfer.booking_id = refund.booking_id AND transfer.event = 'refund_requested:' || refund.id::text
+        AND split_part(transfer.debit, ':', 2) = %(operator)s::uuid::text
+) AS part ON TRUE
+WHERE
+    refund.created_at >= %(since)s AND (refund.created_at, refund.id) < (%(before_at)s, %(before_id)s::uuid)
+    AND refund.state = any(%(states)s::text[])
+    AND (%(operator)s::uuid IS NULL OR part.amount IS NOT NULL)
+ORDER BY refund.created_at DESC, refund.id DESC
 LIMIT %(limit)s;

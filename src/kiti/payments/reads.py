@@ -1,14 +1,25 @@
 """Reading payments."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 import msgspec
 
 from kiti.core.errors import NotFound
 from kiti.db import Reader, load
-from kiti.payments.model import Charge, OpenBreak, Payment, PaymentState, Refund, Standing
+from kiti.payments.model import (
+    BreakKind,
+    Charge,
+    OpenBreak,
+    Payment,
+    PaymentState,
+    Refund,
+    RefundState,
+    Run,
+    Sides,
+    Standing,
+)
 
 sql = load("kiti.payments")
 
@@ -263,6 +274,11 @@ async def charges_between(reader: Reader, *, gateway: str, since: datetime, unti
     return await reader.many(sql.charges_between, Charge, gateway=gateway, since=since, until=until)
 
 
+async def charge_by_transaction(reader: Reader, *, gateway: str, transaction_id: str) -> Charge | None:
+    """The charge for a gateway's transaction, whatever booking it is of."""
+    return await reader.maybe(sql.charge_by_transaction, Charge, gateway=gateway, transaction_id=transaction_id)
+
+
 async def open_breaks(reader: Reader, *, limit: int) -> list[OpenBreak]:
     """Where books differ, the oldest first."""
     return await reader.many(sql.open_breaks, OpenBreak, limit=limit)
@@ -271,3 +287,87 @@ async def open_breaks(reader: Reader, *, limit: int) -> list[OpenBreak]:
 async def unclaimed(reader: Reader, *, limit: int) -> list[OpenBreak]:
     """Money that gateways took for nothing that we know, the oldest first."""
     return await reader.many(sql.unclaimed, OpenBreak, limit=limit)
+
+
+async def breaks_like(
+    reader: Reader,
+    *,
+    gateways: Sequence[str],
+    kinds: Sequence[BreakKind],
+    since: date,
+    until: date,
+    is_open: bool,
+    limit: int,
+) -> list[OpenBreak]:
+    """Breaks about transactions of these days, the oldest first; `is_open` leaves out those that are closed."""
+    return await reader.many(
+        sql.breaks_like,
+        OpenBreak,
+        gateways=list(gateways),
+        kinds=list(kinds),
+        since=since,
+        until=until,
+        is_open=is_open,
+        limit=limit,
+    )
+
+
+async def break_by_id(reader: Reader, *, break_: UUID) -> OpenBreak:
+    """A break, open or closed; raises NotFound."""
+    found = await reader.maybe(sql.break_by_id, OpenBreak, id=break_)
+    if found is None:
+        raise NotFound("There is no such break.")
+    return found
+
+
+async def days_with_breaks(reader: Reader, *, gateway: str, sides: Sequence[Sides], first: date) -> list[date]:
+    """The days from `first` on of which something is open between these sides, up to 100."""
+    rows: list[tuple[date]] = await reader.many(
+        sql.days_with_breaks, tuple, gateway=gateway, sides=list(sides), first=first
+    )
+    return [day for (day,) in rows]
+
+
+async def runs(reader: Reader, *, limit: int) -> list[Run]:
+    """The last comparisons, the newest first."""
+    return await reader.many(sql.runs, Run, limit=limit)
+
+
+class RefundRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund as a line of the office; `amount` in minor units is all of it, or an operator's part."""
+
+    id: UUID
+    booking_id: UUID
+    reference: str
+    amount: int
+    currency: str
+    gateway: str
+    reason: str
+    state: RefundState
+    failure_reason: str
+    created_at: datetime
+
+
+async def refund_lines(
+    reader: Reader,
+    *,
+    operator: UUID | None,
+    states: Sequence[RefundState],
+    since: datetime,
+    before: tuple[datetime, UUID],
+    limit: int,
+) -> list[RefundRow]:
+    """Refunds asked for from `since` on and up to `before` (moment and id), the newest first; with `operator` theirs.
+
+    Some have ids that do not tell their time, so a moment and an id are the cursor.
+    """
+    return await reader.many(
+        sql.refund_lines,
+        RefundRow,
+        operator=operator,
+        states=list(states),
+        since=since,
+        before_at=before[0],
+        before_id=before[1],
+        limit=limit,
+    )

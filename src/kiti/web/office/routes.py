@@ -8,14 +8,19 @@ from litestar.response import Redirect
 
 from kiti.bookings.actions import WrongState
 from kiti.core.errors import InvalidInput, KitiError, NotAllowed, NotFound, Overloaded
+from kiti.disputes.actions import DisputeChanged, DisputeNotAnswerable
 from kiti.flows import office
+from kiti.flows.breaks import NothingToSettle
 from kiti.flows.checkout import GatewayUnclear
+from kiti.flows.dispute_answers import NoAnswersThere
 from kiti.flows.house import House
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.sign_in import WrongCredentials, check_password, close_others, close_session, open_session
-from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
+from kiti.payments.actions import BreakChanged, PaymentChanged, RefundExceedsCharge
 from kiti.people.model import MAY
 from kiti.settlements.actions import SettlementChanged
+from kiti.web.office.breaks import ROUTES as BREAKS
+from kiti.web.office.disputes import ROUTES as DISPUTES
 from kiti.web.office.entry import (
     HOME,
     LOGIN,
@@ -33,6 +38,7 @@ from kiti.web.office.entry import (
     session_secret,
 )
 from kiti.web.office.money import ROUTES as MONEY
+from kiti.web.office.refunds import ROUTES as REFUNDS
 from kiti.web.office.settlements import ROUTES as SETTLEMENTS
 from kiti.web.page.security import SentFromElsewhere
 
@@ -53,6 +59,11 @@ TABLE: tuple[tuple[type[KitiError], int, str], ...] = (
     (RefundExceedsCharge, 409, "There is nothing left to send back"),
     (GatewayUnclear, 504, "The gateway did not answer"),
     (SettlementChanged, 409, "It has changed meanwhile"),
+    (BreakChanged, 409, "It has changed meanwhile"),
+    (DisputeChanged, 409, "It has changed meanwhile"),
+    (DisputeNotAnswerable, 409, "It cannot be answered any more"),
+    (NoAnswersThere, 409, "Not from here"),
+    (NothingToSettle, 409, "There is nothing to settle"),
 )
 
 
@@ -153,6 +164,9 @@ def _login(house: House, onward: str, *, status: int = 200, email: str = "", pro
 
 OFFICE = Router(
     path=HOME,
-    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY, *SETTLEMENTS],
+    route_handlers=[
+        *(ask_password, log_in, log_out, end_others, show_office),
+        *(*MONEY, *BREAKS, *DISPUTES, *REFUNDS, *SETTLEMENTS),
+    ],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )
