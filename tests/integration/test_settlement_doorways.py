@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +10,7 @@ import pytest
 from tests.earnings import BANK
 from tests.house import JsonObject, RunningHouse
 from tests.network import STANDARD_UGX
-from tests.staff import PASSWORD, Employee, employ, staff_headers
+from tests.staff import Employee, employ, staff_headers
 
 from kiti.settlements.actions import put_terms
 from kiti.settlements.model import Terms
@@ -138,35 +137,3 @@ async def test_the_office_shows_a_statement_and_one_person_approves_it_for_anoth
     assert (await strangers.get(f"{path}/pdf")).status_code == 403
     for browser in (approver, payer, theirs, strangers):
         await browser.aclose()
-
-
-async def test_the_command_line_lists_shows_approves_exports_and_corrects(
-    settled: RunningHouse, tmp_path: Path
-) -> None:
-    house = settled
-    (row,) = await house.box.rows("SELECT id FROM settlement")
-    code, said = await house.kiti("settlements", "list", "--operator", "pearl")
-    assert (code, str(row["id"]) in said) == (0, True), said
-    paper = tmp_path / "statement.pdf"
-    code, said = await house.kiti("settlements", "show", str(row["id"]), "--save", str(paper))
-    assert (code, "UGX\u00a0180,000" in said, paper.read_bytes()[:5]) == (0, True, b"%PDF-"), said
-    editor, approver = [await employ(house.box.db, "platform_finance") for _ in range(2)]
-    sign = ("--password-stdin", "--email")
-    code, said = await house.kiti(
-        *("settlements", "terms", "pearl", "UGX", "--gateway", "flutterwave", "--kind", "bank", "--country", "UG"),
-        *("--account", "0123", "--account-name", "Pearl", *sign, editor.email),
-        stdin=PASSWORD + "\n",
-    )
-    assert (code, "0123" in said) == (0, True), said
-    for who, expected in ((editor, 1), (approver, 0), (approver, 1)):
-        code, said = await house.kiti("settlements", "approve", str(row["id"]), *sign, who.email, stdin=PASSWORD + "\n")
-        assert code == expected, said
-    code, books = await house.kiti("ledger", "export", "--format", "beancount")
-    assert (code, "open Liabilities:Operator-Payable:Pearl" in books) == (0, True), books
-    (event,) = await house.box.rows(
-        "SELECT booking_id, event FROM transfer WHERE event LIKE 'departed:%%' ORDER BY booking_id LIMIT 1"
-    )
-    correct = ("ledger", "correct", str(event["booking_id"]), event["event"], "--reason", "it never left")
-    for expected in (0, 1):
-        code, said = await house.kiti(*correct, *sign, approver.email, stdin=PASSWORD + "\n")
-        assert code == expected, said

@@ -239,7 +239,7 @@ async def test_an_operator_sees_their_own_statements_and_approves_none(earnings:
 
 
 async def test_it_is_quick_enough(earnings: Earnings) -> None:
-    """More than a hundred bookings a second are recognised and settled, with room for a slow machine."""
+    """A full bus in a second, though the machine be busy; alone it is several hundred bookings a second."""
     trip = earnings.network.bus()
     for seat in earnings.network.bus_line.seats:
         await earnings.buy(trip, seat)
@@ -248,4 +248,4 @@ async def test_it_is_quick_enough(earnings: Earnings) -> None:
     assert await earnings.recognise() == 50
     await pass_time(earnings)
     await earnings.settle()
-    assert (datetime.now(UTC) - began).total_seconds() < 5
+    assert (datetime.now(UTC) - began).total_seconds() < 1
