@@ -12,7 +12,7 @@ import psycopg
 from rich.console import Console
 
 from kiti import __version__
-from kiti.cli import demo, doctor, jobs, money, operators, rooms, seats, serve, staff, trips
+from kiti.cli import demo, doctor, hooks, jobs, money, operators, rooms, seats, serve, staff, trips
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.flows.house import House
@@ -41,6 +41,7 @@ for _command in (
     *rooms.COMMANDS,
     *staff.COMMANDS,
     *trips.COMMANDS,
+    *hooks.COMMANDS,
     demo.demo,
     demo.simulator,
     doctor.doctor,

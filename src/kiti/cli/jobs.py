@@ -10,6 +10,7 @@ from rich.table import Table
 from kiti.cli.serve import database, run_async
 from kiti.core.settings import Settings, load
 from kiti.db import queue
+from kiti.flows.progress import watched
 from kiti.flows.upkeep import JOBS, Tally
 
 console = Console(soft_wrap=True)
@@ -26,8 +27,17 @@ def jobs() -> None:
 def run_job(composition: Any, name: str) -> None:
     """Run one job now."""
     started = time.perf_counter()
-    with database(load()) as settings, console.status(f"Running {name}"):
-        tally = run_async(_run(composition, settings, name))
+    with database(load()) as settings, console.status(f"Running {name}") as status:
+        done = [0, 0]
+
+        def show(processed: int, failed: int) -> None:
+            done[0] += processed
+            done[1] += failed
+            pace = sum(done) / max(time.perf_counter() - started, 0.001)
+            status.update(f"Running {name}: {done[0]} processed, {done[1]} failed, {pace:.0f} a second")
+
+        with watched(show):
+            tally = run_async(_run(composition, settings, name))
     took = round((time.perf_counter() - started) * 1000)
     console.print(f"{name}: {tally.processed} processed, {tally.failed} failed, {took} ms.")
     if tally.failed:

@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flutterwave_base_url: str
     demo: bool
     limits: bool
+    hooks_allow_private: bool
     log_format: str
     mail: MailSettings
     sms: SmsSettings
@@ -134,6 +135,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         ),
         demo=demo,
         limits=values.get("KITI_LIMITS", "on").lower() != "off",
+        hooks_allow_private=values.get("KITI_HOOKS_ALLOW_PRIVATE", "") == "1",
         log_format=_choice("KITI_LOG_FORMAT", values.get("KITI_LOG_FORMAT", "console"), {"console", "json"}),
         mail=_mail(values, demo=demo),
         sms=_sms(values, demo=demo),

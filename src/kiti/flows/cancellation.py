@@ -20,6 +20,7 @@ from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.money import Money, round_to_minor
 from kiti.db import Reader, Transaction
 from kiti.flows import holds
+from kiti.flows.announce import announce, of_booking
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
@@ -120,6 +121,7 @@ async def _cancel(tx: Transaction, house: House, booking_id: UUID, *, actor: str
     detail = {"refund": None if refund is None else str(refund), "amount": quote.refund.amount, "reason": reason}
     await audit.record(tx, events=[Event(subject=booking_id, actor=actor, action="booking.cancelled", detail=detail)])
     await occasions.cancelled(tx, bookings=[cancelled], channels=house.settings.message_channels)
+    await announce(tx, of_booking("booking.cancelled", booking_id))
     return Cancelled(quote=msgspec.structs.replace(quote, booking=cancelled), refund=refund)
 
 

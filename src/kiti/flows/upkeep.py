@@ -9,6 +9,7 @@ import structlog
 
 from kiti.flows import holds
 from kiti.flows.cancel_trip import finish_cancelled_trips
+from kiti.flows.deliver_hooks import deliver_due, forget_old_events
 from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
 from kiti.flows.messages import send_due
@@ -65,14 +66,20 @@ async def generate_trips(house: House) -> Tally:
 
 
 async def cleanup_idempotency(house: House) -> Tally:
-    """Forget keys that are too old to be used again."""
-    return Tally(processed=await forget_old(house))
+    """Forget keys that are too old to be used again, and what webhooks told a month ago."""
+    return Tally(processed=await forget_old(house) + await forget_old_events(house))
 
 
 async def send_notifications(house: House) -> Tally:
     """Send travellers the messages that are due."""
     done = await send_due(house)
     return Tally(processed=done.sent, failed=done.not_sent)
+
+
+async def deliver_webhooks(house: House) -> Tally:
+    """Tell integrators' endpoints of the events that are due."""
+    done = await deliver_due(house)
+    return Tally(processed=done.delivered, failed=done.not_delivered)
 
 
 async def reconcile_payments(house: House) -> Tally:
@@ -96,6 +103,7 @@ JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "reconcile-payments": reconcile_payments,
     "refund-cancelled-trips": refund_cancelled_trips,
     "send-notifications": send_notifications,
+    "deliver-webhooks": deliver_webhooks,
 }
 
 # Tasks that are deferred by an event, not by the clock.
