@@ -28,6 +28,7 @@ CATALOGUE = {
     "waiting_room_trip",
     "staff",
     "staff_session",
+    "webhook_endpoint",
 }
 
 # Growing with sales, each with the column by which it is distributed.
@@ -49,6 +50,8 @@ SALES = {
     "webhook_delivery": "digest",
     "reconciliation_break": "transaction_id",
     "audit_event": "subject_id",
+    "hook_event": "subject_id",
+    "hook_delivery": "subject_id",
     "idempotency_key": "key",
     "waiting_place_use": "room_id",
 }

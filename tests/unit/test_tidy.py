@@ -42,6 +42,7 @@ OWNERS = {
     "audit": {"audit_event"},
     "bookings": {"booking", "booking_reference", "booking_seat"},
     "fees": {"booking_fee"},
+    "hooks": {"webhook_endpoint", "hook_event", "hook_delivery"},
     "idempotency": {"idempotency_key"},
     "ledger": {"transfer"},
     "messages": {"message"},
