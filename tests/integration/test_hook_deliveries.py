@@ -76,10 +76,14 @@ async def test_where_nobody_listens_nothing_is_written(desk: Desk, receiver: Rec
 async def test_what_is_rolled_back_was_never_told(desk: Desk, receiver: Receiver) -> None:
     await desk.add(receiver.url)
     booking = await sold(desk)
-    with pytest.raises(ZeroDivisionError):
+
+    async def tell_and_fail() -> None:
         async with desk.box.db.transaction() as tx:
             await announce(tx, of_booking("booking.confirmed", booking))
-            _ = 1 / 0
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await tell_and_fail()
     assert await desk.rows() == []
 
 
@@ -269,7 +273,8 @@ async def test_an_endpoint_that_is_gone_is_disabled_at_once(desk: Desk, receiver
     assert len(await desk.rows()) == 1
     with pytest.raises(EndpointDisabled):
         await flow.replay(desk.house, endpoint=made.id, event=(await desk.rows())[0]["event_id"])
-    assert await desk.box.value("SELECT count(*) FROM audit_event WHERE action = 'hook.disabled'") == 1
+    actions = await desk.box.rows("SELECT action FROM audit_event WHERE subject_id = %s ORDER BY id", made.id)
+    assert [row["action"] for row in actions] == ["hook.added", "hook.disabled"]
 
 
 async def test_an_endpoint_that_fails_for_days_is_disabled_and_goes_on_where_it_was_when_enabled(
@@ -324,31 +329,34 @@ async def test_one_event_that_is_refused_does_not_keep_the_others_back(desk: Des
 
 
 async def test_a_tarpit_and_a_dead_endpoint_do_not_hold_up_the_others(desk: Desk, receiver: Receiver) -> None:
-    """The tarpit holds its connections for two seconds; all the others' deliveries are long out by then."""
-    house = calling(desk.house, Caller(is_private_allowed=True, timeout_seconds=2.0))
-    async with Receiver(tarpit).listening() as swamp:
+    gate = asyncio.Event()
+
+    async def much_later(_told: Told) -> Reply:
+        await gate.wait()
+        return 500, {}, b""
+
+    later = await sold(desk)
+    async with Receiver(much_later).listening() as swamp:
         await desk.add(swamp.url)
         await desk.add("http://127.0.0.1:9/")
         await desk.add(receiver.url)
-        began = time.monotonic()
         await many_events(desk, 100)
-        running = asyncio.create_task(deliver_due(house))
+        running = asyncio.create_task(desk.deliver())
         await until(receiver.number, lambda number: number == 100)
-        assert swamp.at_once == AT_ONCE
         # What happens while the tarpit is waited for is not held up either.
-        later = await sold(desk)
         await desk.tell(later)
         await until(receiver.number, lambda number: number == 101)
         assert receiver.of(later)
         assert not running.done()
+        assert swamp.at_once == AT_ONCE
+        gate.set()
         await running
         assert swamp.most_at_once == AT_ONCE
         # From now on it gets one at a time, and one in a pass.
         await desk.due_now()
         swamp.told.clear()
-        await deliver_due(house)
+        await desk.deliver()
         assert len(swamp.told) == 1
-        assert time.monotonic() - began < 30
 
 
 async def test_a_hundred_a_second_and_more_are_delivered(desk: Desk, receiver: Receiver) -> None:
@@ -357,7 +365,8 @@ async def test_a_hundred_a_second_and_more_are_delivered(desk: Desk, receiver: R
     # Of this process's own time, the receiver's included: how busy others keep the machine is nothing of ours.
     began = time.process_time()
     assert (await desk.deliver()).delivered == 400
-    assert 400 / (time.process_time() - began) > 100
+    took = time.process_time() - began
+    assert 400 / took > 100
 
 
 # ------------------------------------------------------------------ secrets
@@ -497,7 +506,7 @@ async def test_finance_of_an_operator_reaches_its_own_endpoints_and_no_others(de
             flow.told(desk.house, endpoint=strange, event=row["event_id"], staff=staff),
         ):
             with pytest.raises(NotFound, match="There is no such endpoint"):
-                await attempt  # type: ignore[misc] # each of another type
+                await attempt
     for role in ("operator_staff", "platform_finance"):
         operator = desk.network.bus_line.operator if role == "operator_staff" else None
         with pytest.raises(NotAllowed):
