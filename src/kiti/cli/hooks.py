@@ -55,12 +55,12 @@ def list_(composition: Any) -> None:
     if not found:
         console.print("There are no endpoints. Make one with `kiti hooks add`.")
         return
-    # The id is for copying, so it is what must not be broken into lines.
-    table = Table(Column("endpoint", no_wrap=True), "operator", "url", "events", "standing", "description", box=None)
     for one in found:
-        types = "all" if len(one.event_types) == len(EVENT_TYPES) else ", ".join(one.event_types)
-        table.add_row(str(one.id), one.operator or "-", one.url, types, _standing(one), one.description)
-    console.print(table)
+        types = "all events" if len(one.event_types) == len(EVENT_TYPES) else ", ".join(one.event_types)
+        console.print(f"{one.id}  {_standing(one)}", highlight=False, markup=False)
+        whose = one.operator or "every operator"
+        about = f"    {one.url} hears of {whose}: {types}." + (f" {one.description}" if one.description else "")
+        console.print(about, highlight=False, markup=False)
 
 
 @hooks.command()

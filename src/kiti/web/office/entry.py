@@ -23,7 +23,7 @@ LOGIN = "/office/login"
 LABEL = "login form"
 LOGIN_FORM_SECONDS = 3600
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_PAGE = re.compile(rf"{HOME}/[a-z/]+(\?.*)?")
+_PAGE = re.compile(rf"{HOME}/[a-z0-9/-]+(\?.*)?")
 
 
 class NotSignedIn(KitiError):

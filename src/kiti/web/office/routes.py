@@ -8,8 +8,10 @@ from litestar.response import Redirect
 
 from kiti.core.errors import InvalidInput, KitiError, NotAllowed, NotFound, Overloaded
 from kiti.flows import office
+from kiti.flows.hooks import EndpointDisabled
 from kiti.flows.house import House
 from kiti.flows.sign_in import WrongCredentials, check_password, close_others, close_session, open_session
+from kiti.hooks.actions import OnItsWay
 from kiti.payments.actions import PaymentChanged
 from kiti.people.model import MAY
 from kiti.web.office.entry import (
@@ -28,6 +30,7 @@ from kiti.web.office.entry import (
     session_cookie,
     session_secret,
 )
+from kiti.web.office.hooks import ROUTES as HOOKS
 from kiti.web.office.money import ROUTES as MONEY
 from kiti.web.page.security import SentFromElsewhere
 
@@ -42,6 +45,8 @@ TABLE: tuple[tuple[type[KitiError], int, str], ...] = (
     (NotFound, 404, "There is nothing here"),
     (InvalidInput, 422, "Something in the address is wrong"),
     (PaymentChanged, 409, "It has changed meanwhile"),
+    (EndpointDisabled, 409, "The endpoint is disabled"),
+    (OnItsWay, 409, "Not now"),
 )
 
 
@@ -142,6 +147,6 @@ def _login(house: House, onward: str, *, status: int = 200, email: str = "", pro
 
 OFFICE = Router(
     path=HOME,
-    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY],
+    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY, *HOOKS],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )
