@@ -14,7 +14,6 @@ from tests.staff import employ
 
 pytestmark = pytest.mark.browser
 
-ADDED = re.compile(r"/office/webhooks$")
 ONE = re.compile(r"/office/webhooks/[0-9a-f-]{36}(\?done=[a-z-]+)?$")
 
 
@@ -112,6 +111,7 @@ async def test_the_pages_are_accessible(arrive: Arrive, house: RunningHouse) -> 
         await first.page.wait_for_url(ONE)
         one = first.path.partition("?")[0]
         await first.page.get_by_role("link", name="endpoint.test").click()
+        await first.page.wait_for_url(re.compile("/office/webhooks/[0-9a-f-]{36}/[0-9a-f-]{36}$"))
         event = first.path
         for look, scheme in LOOKS:
             grace = await arrive(color_scheme=scheme)
