@@ -58,6 +58,17 @@ class Desk(Office):
         return (await self.box.rows("SELECT * FROM webhook_endpoint WHERE id = %s", endpoint))[0]
 
 
+async def sold(desk: Desk, *seats: str) -> UUID:
+    return (await desk.sell(desk.network.bus(), *(seats or ("1A",)))).booking
+
+
+async def many_events(desk: Desk, number: int) -> UUID:
+    """So many events of one booking."""
+    booking = await sold(desk)
+    await desk.tell(*[booking] * number)
+    return booking
+
+
 def calling(house: House, caller: Caller) -> House:
     """The same house with another way out."""
     return msgspec.structs.replace(house, caller=caller)
