@@ -8,6 +8,7 @@ import msgspec
 
 from kiti.bookings.model import TRANSITIONS as BOOKING
 from kiti.disputes.model import TRANSITIONS as DISPUTE
+from kiti.hooks.model import TRANSITIONS as HOOK
 from kiti.messages.model import TRANSITIONS as MESSAGE
 from kiti.network.model import TRANSITIONS as TRIP
 from kiti.payments.model import PAYMENT_TRANSITIONS, REFUND_TRANSITIONS
@@ -166,6 +167,19 @@ MACHINES = (
             "needs_attention": "It cannot go on by itself: a person must look.",
         },
         transitions=PAYOUT_TRANSITIONS,
+    ),
+    Machine(
+        title="Webhook delivery",
+        source="kiti.hooks.model.TRANSITIONS",
+        begins="pending",
+        intro="One event told to one endpoint; a replay is another delivery of the same event.",
+        meanings={
+            "pending": "To be sent when its time has come.",
+            "sending": "Somebody has taken it; if they die, it is pending again after a minute.",
+            "delivered": "It was answered with a 2xx.",
+            "failed": "Ten attempts in three days, or 410 Gone.",
+        },
+        transitions=HOOK,
     ),
 )
 

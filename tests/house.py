@@ -189,6 +189,7 @@ class RunningHouse:
             **DEMO_DEFAULTS,
             "KITI_DEMO": "1",
             "KITI_LIMITS": "off",
+            "KITI_HOOKS_ALLOW_PRIVATE": "1",
             "KITI_BASE_URL": self.base_url,
             "KITI_DATA_DIR": str(logs / "data"),
             "DATABASE_URL": database_url,

@@ -26,6 +26,7 @@ from kiti.flows.house import House
 from kiti.flows.rooms import Rooms
 from kiti.gateways.flutterwave import Flutterwave
 from kiti.gateways.gateway import Gateway
+from kiti.gateways.hooks import caller_of
 from kiti.gateways.mail import mailer_of
 from kiti.gateways.sms import texter_of
 from kiti.tickets import actions as tickets
@@ -45,7 +46,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
     await db.open()
     queue = Queue(db)
     gateways = _gateways(settings)
-    mailer, texter = mailer_of(settings.mail), texter_of(settings.sms)
+    mailer, texter, caller = mailer_of(settings.mail), texter_of(settings.sms), caller_of(settings)
     try:
         async with db.transaction() as tx:
             ticket_key = await tickets.ensure_key(tx, secret=settings.jwt_secret)
@@ -63,6 +64,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             gateways=gateways,
             mailer=mailer,
             texter=texter,
+            caller=caller,
             ticket_key=ticket_key,
         )
         jobs.register(queue.app, house)
@@ -73,6 +75,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             await gateway.close()
         await mailer.close()
         await texter.close()
+        caller.close()
         await db.close()
 
 

@@ -33,6 +33,7 @@ CATALOGUE = {
     "settlement",
     "payout",
     "reconciliation_run",
+    "webhook_endpoint",
 }
 
 # Growing with sales, each with the column by which it is distributed.
@@ -63,6 +64,8 @@ SALES = {
     "settled_item": "booking_id",
     "bank_line": "digest",
     "audit_event": "subject_id",
+    "hook_event": "subject_id",
+    "hook_delivery": "subject_id",
     "idempotency_key": "key",
     "waiting_place_use": "room_id",
 }

@@ -24,6 +24,7 @@ TABLE: dict[Permission, str] = {
     "settlements.see": ".xxx",
     "settlements.approve": "..xx",
     "staff.manage": "...x",
+    "hooks.manage": ".x.x",
 }
 ROLES: tuple[Role, ...] = get_args(Role)
 

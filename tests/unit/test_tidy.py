@@ -44,6 +44,7 @@ OWNERS = {
     "bookings": {"booking", "booking_reference", "booking_seat", "cancelled_seat", "seat_replacement"},
     "disputes": {"dispute", "dispute_history"},
     "fees": {"booking_fee", "fee_rule"},
+    "hooks": {"webhook_endpoint", "hook_event", "hook_delivery"},
     "idempotency": {"idempotency_key"},
     "ledger": {"transfer"},
     "messages": {"message"},

@@ -43,6 +43,12 @@ def configuration(settings: Settings, *, production: bool) -> list[Finding]:
             ("limits are on", "" if settings.limits else "KITI_LIMITS is off: it is for load tests"),
             ("TLS", "" if settings.is_secure else "KITI_BASE_URL is not https://, so cookies travel in the clear"),
             (
+                "webhooks stay outside",
+                "KITI_HOOKS_ALLOW_PRIVATE is 1: webhooks reach into this network"
+                if settings.hooks_allow_private
+                else "",
+            ),
+            (
                 "a long JWT_SECRET",
                 "" if len(settings.jwt_secret) >= JWT_SECRET_LENGTH else f"it has less than {JWT_SECRET_LENGTH} bytes",
             ),

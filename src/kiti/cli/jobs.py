@@ -10,8 +10,8 @@ from rich.table import Table
 from kiti.cli.serve import database, run_async
 from kiti.core.settings import Settings, load
 from kiti.db import queue
-from kiti.flows.progress import Tell
-from kiti.flows.upkeep import JOBS, TELLING, Tally
+from kiti.flows.progress import watched
+from kiti.flows.upkeep import JOBS, Tally
 
 console = Console(soft_wrap=True)
 
@@ -28,7 +28,16 @@ def run_job(composition: Any, name: str) -> None:
     """Run one job now."""
     started = time.perf_counter()
     with database(load()) as settings, console.status(f"Running {name}") as status:
-        tally = run_async(_run(composition, settings, name, lambda done: status.update(f"Running {name}: {done} done")))
+        done = [0, 0]
+
+        def show(processed: int, failed: int) -> None:
+            done[0] += processed
+            done[1] += failed
+            pace = sum(done) / max(time.perf_counter() - started, 0.001)
+            status.update(f"Running {name}: {done[0]} processed, {done[1]} failed, {pace:.0f} a second")
+
+        with watched(show):
+            tally = run_async(_run(composition, settings, name))
     took = round((time.perf_counter() - started) * 1000)
     console.print(f"{name}: {tally.processed} processed, {tally.failed} failed, {took} ms.")
     if tally.failed:
@@ -69,9 +78,9 @@ def retry(composition: Any, job_id: int) -> None:
     console.print(f"Job {job_id} waits for a worker.")
 
 
-async def _run(composition: Any, settings: Settings, name: str, tell: Tell) -> Tally:
+async def _run(composition: Any, settings: Settings, name: str) -> Tally:
     async with composition.open_house(settings) as house:
-        return await (TELLING[name](house, tell) if name in TELLING else JOBS[name](house))
+        return await JOBS[name](house)
 
 
 async def _parked(composition: Any, settings: Settings) -> list[queue.ParkedJob]:

@@ -70,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_api_base: str
     demo: bool
     limits: bool
+    hooks_allow_private: bool
     log_format: str
     mail: MailSettings
     sms: SmsSettings
@@ -153,6 +154,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         stripe_api_base=_url("STRIPE_API_BASE", values.get("STRIPE_API_BASE", "https://api.stripe.com")),
         demo=demo,
         limits=values.get("KITI_LIMITS", "on").lower() != "off",
+        hooks_allow_private=values.get("KITI_HOOKS_ALLOW_PRIVATE", "") == "1",
         log_format=_choice("KITI_LOG_FORMAT", values.get("KITI_LOG_FORMAT", "console"), {"console", "json"}),
         mail=_mail(values, demo=demo),
         sms=_sms(values, demo=demo),

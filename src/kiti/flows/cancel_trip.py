@@ -20,6 +20,7 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.fees import reads as fee_reads
 from kiti.flows import holds
+from kiti.flows.announce import announce, announce_cancelled_trip, of_booking
 from kiti.flows.changes import reason_of
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
@@ -29,6 +30,7 @@ from kiti.flows.refunds import request_refund
 from kiti.ledger.model import PLATFORM, Owner
 from kiti.network import actions as network
 from kiti.network.actions import TripNotScheduled
+from kiti.network.model import TripDetail
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.seats import actions as seats
@@ -58,7 +60,7 @@ async def cancel_trip(house: House, *, trip: UUID, reason: str, actor: str) -> T
     why = reason_of(reason)
     detail = await house.catalogue.trip(trip)
     if detail.trip.state != "cancelled":
-        await _close(house, trip, why, actor)
+        await _close(house, detail, why, actor)
     refunded = released = before = 0
     after = FIRST
     for _ in range(MOST_PAGES):
@@ -75,12 +77,15 @@ async def cancel_trip(house: House, *, trip: UUID, reason: str, actor: str) -> T
     return TripCancelled(refunded=refunded, released=released, before=before)
 
 
-async def _close(house: House, trip: UUID, reason: str, actor: str) -> None:
+async def _close(house: House, detail: TripDetail, reason: str, actor: str) -> None:
+    trip = detail.trip.id
+
     async def work(tx: Transaction) -> None:
         tx.changed.add(trip)
         await network.cancel_trip(tx, trip=trip)
-        detail = {"reason": reason}
-        await audit.record(tx, events=[Event(subject=trip, actor=actor, action="trip.cancelled", detail=detail)])
+        why = {"reason": reason}
+        await audit.record(tx, events=[Event(subject=trip, actor=actor, action="trip.cancelled", detail=why)])
+        await announce_cancelled_trip(tx, detail, reason=reason)
 
     try:
         await house.db.run(work)
@@ -144,6 +149,8 @@ async def _refund(tx: Transaction, house: House, booking_id: UUID, trip: UUID, r
     event = Event(subject=booking_id, actor=actor, action="booking.trip_cancelled", detail=detail)
     await audit.record(tx, events=[event])
     await occasions.trip_cancelled(tx, booking=booking, trip=trip, channels=house.settings.message_channels)
+    is_cancelled = is_over and booking.state == "confirmed"
+    await announce(tx, of_booking("booking.cancelled" if is_cancelled else "booking.changed", booking_id))
     return "refunded"
 
 

@@ -22,6 +22,7 @@ from kiti.core.money import Money, round_to_minor
 from kiti.db import Reader, Transaction
 from kiti.fees import reads as fee_reads
 from kiti.flows import holds
+from kiti.flows.announce import announce, of_booking
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
@@ -150,6 +151,7 @@ async def cancel_judged(
     detail = {"refund": None if refund is None else str(refund), "amount": amount, "reason": reason}
     await audit.record(tx, events=[Event(subject=booking, actor=actor, action="booking.cancelled", detail=detail)])
     await occasions.cancelled(tx, bookings=[cancelled], channels=house.settings.message_channels)
+    await announce(tx, of_booking("booking.cancelled", booking))
     return Cancelled(quote=msgspec.structs.replace(quote, booking=cancelled), refund=refund, amount=amount)
 
 

@@ -16,6 +16,7 @@ from kiti.bookings.model import BookedSeat, Booking
 from kiti.db import Database, Transaction
 from kiti.fees import reads as fee_reads
 from kiti.fees.model import Part
+from kiti.flows.announce import announce, captured, of_booking
 from kiti.flows.grouping import LANES, MAX_QUEUE, GroupCommit, Verdict
 from kiti.flows.holds import call_off, is_in_time, wants_of
 from kiti.flows.letters import occasions
@@ -146,6 +147,11 @@ async def _fulfil(
     await tickets.issue_many(tx, bookings=[case.booking.id for case in cases], key=key)
     receipts = [(case.booking, case.capture.truth.amount) for case in cases]
     await occasions.paid(tx, receipts=receipts, channels=channels)
+    await announce(
+        tx,
+        *(of_booking("booking.confirmed", case.booking.id) for case in cases),
+        *(captured(case.payment, case.capture.truth, "fulfils") for case in cases),
+    )
     await confirmed()
     await dropped()
     return {payment.id: payment for payment in await paid()}

@@ -21,6 +21,7 @@ from kiti.core import text
 from kiti.core.errors import InvalidInput, KitiError
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.flows.announce import announce, of_booking
 from kiti.flows.holds import HoldLapsed, can_board, wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
@@ -283,6 +284,7 @@ async def _change(
         fresh = {(line.trip_id, line.seat) for line in new}
         await tickets.issue(tx, booking=booking.id, key=house.ticket_key, only=fresh)
         await occasions.changed(tx, booking=booking, channels=house.settings.message_channels)
+        await announce(tx, of_booking("booking.changed", booking.id))
     await audit.record(tx, events=[_event(booking, changes, action=action, reason=reason, actor=actor)])
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     gone = await booking_reads.cancelled_seats(tx, booking=booking.id)

@@ -14,6 +14,7 @@ from kiti.flows.commit import Reservations
 from kiti.flows.queued import Captures, Extensions, Releases
 from kiti.flows.rooms import Rooms
 from kiti.gateways.gateway import Gateway
+from kiti.gateways.hooks import Caller
 from kiti.gateways.mail import Mailer
 from kiti.gateways.sms import Texter
 from kiti.tickets.signing import SigningKey
@@ -35,6 +36,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     gateways: Mapping[str, Gateway]
     mailer: Mailer
     texter: Texter
+    caller: Caller
     ticket_key: SigningKey
 
     def gateway(self, name: str) -> Gateway:

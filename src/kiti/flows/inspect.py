@@ -5,6 +5,7 @@ from uuid import UUID
 from kiti.audit import actions as audit
 from kiti.audit.model import Event
 from kiti.db import Transaction
+from kiti.flows.announce import announce, of_ticket
 from kiti.flows.house import House
 from kiti.flows.staff import require
 from kiti.people.model import Staff
@@ -38,6 +39,7 @@ async def inspect(house: House, *, scanned: str, trip: UUID | None, where: str, 
             detail = {"ticket": str(ticket.id), "where": where}
             event = Event(subject=ticket.booking_id, actor=staff.actor, action="ticket.used", detail=detail)
             await audit.record(tx, events=[event])
+            await announce(tx, of_ticket(ticket, where=where))
         return verdict
 
     return await house.db.run(work)

@@ -16,6 +16,7 @@ from kiti.bookings.model import BookedSeat, GivenBack
 from kiti.core.clock import local
 from kiti.core.money import Money
 from kiti.db import Reader, Transaction
+from kiti.flows.announce import announce, of_booking
 from kiti.flows.cancellation import CANCELLED, Cancelled, Case, Part, Quote, cancel_judged, give_back, judge
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
@@ -75,6 +76,7 @@ async def _cancel_seats(tx: Transaction, house: House, case: Case, *, actor: str
     }
     event = Event(subject=booking.id, actor=actor, action="booking.seats_cancelled", detail=detail)
     await audit.record(tx, events=[event])
+    await announce(tx, of_booking("booking.changed", booking.id))
     if house.settings.message_channels:
         await occasions.reduced(
             tx,

@@ -13,6 +13,7 @@ from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import BookedSeat, PaidSeat
 from kiti.core.money import Money, share_out
 from kiti.db import Transaction
+from kiti.flows.announce import announce, of_refund
 from kiti.flows.books import books_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
@@ -85,6 +86,7 @@ async def request_refund(
             )
         ],
     )
+    await announce(tx, of_refund("refund.requested", booking, refund, amount))
     await house.queue.defer(tx, "process_refund", lock=f"refund:{refund}", refund_id=str(refund))
     return refund
 
@@ -148,11 +150,7 @@ async def _submit(house: House, gateway: Gateway, refund: Refund) -> Refund:
         case GatewayRefund():
             return await _adopt(house, moved, answer)
         case Rejected(reason=reason):
-            await house.db.run(
-                lambda tx: payments.move_refund(
-                    tx, refund=moved, to="failed", act_after_seconds=0, failure_reason=reason
-                )
-            )
+            await house.db.run(lambda tx: _failed(tx, moved, reason))
         case Unknown(reason=reason):
             await house.db.run(
                 lambda tx: payments.move_refund(
@@ -216,6 +214,7 @@ async def _follow(house: House, gateway: Gateway, refund: Refund) -> Refund:
 
 async def _adopt(house: House, refund: Refund, told: GatewayRefund) -> Refund:
     """Bring our record to what the gateway says."""
+    amount = Money(refund.amount, refund.currency)
 
     async def work(tx: Transaction) -> None:
         match told.status:
@@ -242,18 +241,13 @@ async def _adopt(house: House, refund: Refund, told: GatewayRefund) -> Refund:
                     tx,
                     booking=await booking_reads.by_id(tx, booking=refund.booking_id),
                     refund=refund.id,
-                    amount=Money(refund.amount, refund.currency),
+                    amount=amount,
                     channels=house.settings.message_channels,
                 )
+                await announce(tx, of_refund("refund.succeeded", refund.booking_id, refund.id, amount))
             case "failed":
-                await payments.move_refund(
-                    tx,
-                    refund=refund,
-                    to="failed",
-                    act_after_seconds=0,
-                    gateway_refund_id=told.refund_id,
-                    failure_reason=told.failure_reason or "The gateway could not pay it back.",
-                )
+                reason = told.failure_reason or "The gateway could not pay it back."
+                await _failed(tx, refund, reason, gateway_refund_id=told.refund_id)
         await audit.record(
             tx,
             events=[
@@ -272,6 +266,19 @@ async def _adopt(house: House, refund: Refund, told: GatewayRefund) -> Refund:
     if told.status != refund.state:
         await house.db.run(work)
     return await _reread(house, refund)
+
+
+async def _failed(tx: Transaction, refund: Refund, reason: str, *, gateway_refund_id: str | None = None) -> None:
+    await payments.move_refund(
+        tx,
+        refund=refund,
+        to="failed",
+        act_after_seconds=0,
+        gateway_refund_id=gateway_refund_id,
+        failure_reason=reason,
+    )
+    amount = Money(refund.amount, refund.currency)
+    await announce(tx, of_refund("refund.failed", refund.booking_id, refund.id, amount, failure_reason=reason))
 
 
 async def _later(house: House, refund: Refund) -> Refund:

@@ -18,7 +18,7 @@ from kiti.core.money import share_out
 from kiti.db import Transaction
 from kiti.flows.books import Books, books_of
 from kiti.flows.house import House
-from kiti.flows.progress import Tell, nobody
+from kiti.flows.progress import advance
 from kiti.flows.refunds import by_fares
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import Entry, Posting
@@ -39,7 +39,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = UUID(int=0)
 
 
-async def recognise_revenue(house: House, *, most: int = MOST_BOOKINGS, tell: Tell = nobody) -> tuple[int, int]:
+async def recognise_revenue(house: House, *, most: int = MOST_BOOKINGS) -> tuple[int, int]:
     """Post the revenue of what has departed: how many bookings were dealt with, and how many could not be now.
 
     At most about `most` in one run; the next one goes on. Safe side by side and after a crash.
@@ -54,7 +54,7 @@ async def recognise_revenue(house: House, *, most: int = MOST_BOOKINGS, tell: Te
             posted, refused = await _recognise_trip(house, trip)
             done += posted
             failed += refused
-            tell(done)
+            advance(processed=posted, failed=refused)
             if not refused and trip.boards_until + KEPT_OPEN <= trip.now:
                 over.append(trip.id)
             if done + failed >= most:

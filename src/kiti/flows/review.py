@@ -18,6 +18,7 @@ from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.errors import NotFound
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.flows.announce import announce, of_booking, of_payment
 from kiti.flows.changes import reason_of
 from kiti.flows.checkout import GatewayUnclear
 from kiti.flows.holds import call_off, can_board, wants_of
@@ -158,6 +159,8 @@ async def _accept(tx: Transaction, house: House, payment_id: UUID, reason: str, 
     await tickets.issue(tx, booking=booking.id, key=house.ticket_key)
     taken = Money(charge.amount, charge.currency)
     await occasions.paid(tx, receipts=[(booking, taken)], channels=house.settings.message_channels)
+    told = of_payment("payment.captured", payment, amount=taken, purpose="FULFILS")
+    await announce(tx, of_booking("booking.confirmed", booking.id), told)
     # What else came short under the same reference has bought nothing.
     await give_back_rest(tx, house, payment, case.lines)
     detail = {

@@ -24,6 +24,7 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.fees import reads as fee_reads
 from kiti.fees.model import Part
+from kiti.flows.announce import announce, captured, of_booking, of_payment
 from kiti.flows.authorise import take_or_let_go
 from kiti.flows.equivalent_seats import take_instead
 from kiti.flows.holds import can_board, hold_until, wants_of
@@ -125,6 +126,7 @@ async def fail_attempt(
     await payments.move(tx, payment=payment, to="failed", reason=reason)
     await _after_attempt(tx, booking)
     await occasions.failed(tx, booking=booking, attempt=payment.id, channels=channels)
+    await announce(tx, of_payment("payment.failed", payment, reason=reason))
     await audit.record(
         tx,
         events=[
@@ -311,6 +313,8 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
         await _drop_other_attempt(tx, payment)
         receipts = [(booking, truth.amount)]
         await occasions.paid(tx, receipts=receipts, channels=house.settings.message_channels)
+        await announce(tx, of_booking("booking.confirmed", booking.id))
+    await announce(tx, captured(payment, truth, purpose, objection=objection if is_for_a_person else None))
     if not is_for_a_person:
         await give_back_rest(tx, house, payment, lines)
     await audit.record(tx, events=[capture_event(payment, truth, purpose, objection)])
@@ -364,6 +368,7 @@ async def _unreadable(tx: Transaction, payment_id: UUID, reason: str) -> Payment
     payment, _ = await _locked(tx, payment_id)
     if payment.state not in {"captured", "review"}:
         await payments.move(tx, payment=payment, to="review", reason=reason)
+        await announce(tx, of_payment("payment.review", payment, reason=reason))
     event = Event(
         subject=payment.booking_id,
         actor=payment.gateway,
@@ -402,6 +407,7 @@ async def _undecided(
         reason = "The gateway has not said for days how this payment ended. Look at it in its dashboard."
         await payments.move(tx, payment=payment, to="review", reason=reason)
         await _after_attempt(tx, booking)
+        await announce(tx, of_payment("payment.review", payment, reason=reason))
     elif payment.is_open and isinstance(truth, Pending | Unknown) and booking.is_holding:
         await _keep_hold(tx, booking)
     await _poll_on(tx, payment, is_holding=booking.is_holding)

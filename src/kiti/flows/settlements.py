@@ -22,7 +22,7 @@ from kiti.core.ids import new_id
 from kiti.core.money import exponent
 from kiti.db import Transaction
 from kiti.flows.house import House
-from kiti.flows.progress import Tell, nobody
+from kiti.flows.progress import advance
 from kiti.flows.staff import require
 from kiti.people.model import Staff
 from kiti.settlements import actions as settlements
@@ -62,7 +62,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     payouts: Sequence[Payout]
 
 
-async def calculate_settlements(house: House, *, most: int = MOST_STATEMENTS, tell: Tell = nobody) -> tuple[int, int]:
+async def calculate_settlements(house: House, *, most: int = MOST_STATEMENTS) -> tuple[int, int]:
     """Make the statements of all periods that have ended: how many were made, and how many could not be now.
 
     Each is a transaction of its own, and the earliest period of an operator comes first. Safe side by side, again, and
@@ -76,12 +76,14 @@ async def calculate_settlements(house: House, *, most: int = MOST_STATEMENTS, te
         before = made
         for unsettled in due[: most - made]:
             try:
-                made += await house.db.run(lambda tx, one=unsettled: _make(tx, one))  # type: ignore[misc]
+                new = await house.db.run(lambda tx, one=unsettled: _make(tx, one))  # type: ignore[misc]
+                made += new
+                advance(processed=new)
             except Exception:
                 # One operator's trouble is not another's; the next run tries again.
                 failed += 1
+                advance(failed=1)
                 log.exception("a statement could not be made", operator=str(unsettled.operator_id))
-            tell(made)
         if made == before:
             break
     return made, failed

@@ -9,13 +9,13 @@ import structlog
 
 from kiti.flows import holds
 from kiti.flows.cancel_trip import finish_cancelled_trips
+from kiti.flows.deliver_hooks import deliver_due, forget_old_events
 from kiti.flows.dispute_answers import remind_staff, send_due_answers
 from kiti.flows.disputes import find_disputes
 from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
 from kiti.flows.messages import send_due
 from kiti.flows.payouts import process_payout
-from kiti.flows.progress import Tell, nobody
 from kiti.flows.reconcile import reconcile
 from kiti.flows.refunds import process_refund
 from kiti.flows.revenue import recognise_revenue as recognise
@@ -74,14 +74,20 @@ async def generate_trips(house: House) -> Tally:
 
 
 async def cleanup_idempotency(house: House) -> Tally:
-    """Forget keys that are too old to be used again."""
-    return Tally(processed=await forget_old(house))
+    """Forget keys that are too old to be used again, and what webhooks told a month ago."""
+    return Tally(processed=await forget_old(house) + await forget_old_events(house))
 
 
 async def send_notifications(house: House) -> Tally:
     """Send travellers the messages that are due."""
     done = await send_due(house)
     return Tally(processed=done.sent, failed=done.not_sent)
+
+
+async def deliver_webhooks(house: House) -> Tally:
+    """Tell integrators' endpoints of the events that are due."""
+    done = await deliver_due(house)
+    return Tally(processed=done.delivered, failed=done.not_delivered)
 
 
 async def reconcile_payments(house: House) -> Tally:
@@ -104,15 +110,15 @@ async def refund_cancelled_trips(house: House) -> Tally:
     return Tally(processed=processed, failed=failed)
 
 
-async def recognise_revenue(house: House, tell: Tell = nobody) -> Tally:
+async def recognise_revenue(house: House) -> Tally:
     """Turn what travellers who have boarded paid into what operators have earned."""
-    processed, failed = await recognise(house, tell=tell)
+    processed, failed = await recognise(house)
     return Tally(processed=processed, failed=failed)
 
 
-async def calculate_settlements(house: House, tell: Tell = nobody) -> Tally:
+async def calculate_settlements(house: House) -> Tally:
     """Make the statements of periods that have ended."""
-    processed, failed = await calculate(house, tell=tell)
+    processed, failed = await calculate(house)
     return Tally(processed=processed, failed=failed)
 
 
@@ -138,12 +144,7 @@ JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
     "recognise-revenue": recognise_revenue,
     "calculate-settlements": calculate_settlements,
     "payouts": payouts,
-}
-
-# Those that tell whoever watches how far they have come.
-TELLING: dict[str, Callable[[House, Tell], Awaitable[Tally]]] = {
-    "recognise-revenue": recognise_revenue,
-    "calculate-settlements": calculate_settlements,
+    "deliver-webhooks": deliver_webhooks,
 }
 
 # Tasks that are deferred by an event, not by the clock.

@@ -12,6 +12,7 @@ from kiti.db import queue as queue_reads
 from kiti.db.migrate import newest
 from kiti.disputes import reads as dispute_reads
 from kiti.flows.house import House
+from kiti.hooks import reads as hook_reads
 from kiti.ledger import reads as ledger_reads
 from kiti.messages import reads as message_reads
 from kiti.payments import reads as payment_reads
@@ -62,7 +63,7 @@ async def examine(house: House) -> list[Finding]:
         _messages,
     )
     async with house.db.reader() as reader:
-        return [await check(reader) for check in checks]
+        return [*[await check(reader) for check in checks], await _webhooks(house, reader)]
 
 
 async def _migrations(reader: Reader) -> Finding:
@@ -168,3 +169,15 @@ async def _messages(reader: Reader) -> Finding:
     number = f"{len(parked)}" if len(parked) < message_reads.MOST_PARKED else f"{len(parked)} or more"
     detail = f"{number} given up in seven days, the last: {parked[0].failure_reason}" if parked else "all were sent"
     return Finding(check="messages", ok=True, detail=detail)
+
+
+async def _webhooks(house: House, reader: Reader) -> Finding:
+    """Wrong only where we cannot sign: an endpoint that does not answer is its owner's to mend."""
+    unreadable = await hook_reads.unreadable_secrets(reader, secret=house.settings.jwt_secret)
+    found = await hook_reads.endpoints(reader, operator=None)
+    ill = [f"{one.url} is {one.standing}" for one in found if one.standing in {"failing", "disabled"}]
+    detail = f"{len(found)} endpoints" + (f"; {', '.join(ill[:3])}" if ill else "")
+    if unreadable:
+        which = ", ".join(str(one) for one in unreadable[:3])
+        detail = f"secrets that JWT_SECRET does not open; rotate those of {which}"
+    return Finding(check="webhook endpoints", ok=not unreadable, detail=detail)

@@ -54,6 +54,7 @@ def _timetable(app: procrastinate.App, house: House) -> None:
         ("poll-payments", EVERY_TEN_SECONDS),
         ("process-refunds", EVERY_TEN_SECONDS),
         ("send-notifications", EVERY_TEN_SECONDS),
+        ("deliver-webhooks", EVERY_TEN_SECONDS),
         ("generate-trips", AT_NIGHT),
         ("cleanup-idempotency", AT_NIGHT),
         ("reconcile-payments", AFTER_MIDNIGHT),

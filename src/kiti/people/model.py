@@ -24,13 +24,16 @@ Permission = Literal[
     "settlements.see",
     "settlements.approve",
     "staff.manage",
+    "hooks.manage",
 ]
 
 PERMISSIONS: frozenset[Permission] = frozenset(get_args(Permission))
 PLATFORM_ROLES: frozenset[Role] = frozenset({"platform_finance", "platform_admin"})
 MAY: Mapping[Role, frozenset[Permission]] = {
     "operator_staff": frozenset({"tickets.verify", "seats.block", "bookings.see", "bookings.move"}),
-    "operator_finance": frozenset({"bookings.see", "payments.see", "refunds.see", "settlements.see"}),
+    "operator_finance": frozenset({
+        "bookings.see", "payments.see", "refunds.see", "settlements.see", "hooks.manage",
+    }),
     "platform_finance": frozenset({
         "bookings.see", "payments.see", "payments.review", "refunds.see", "refunds.make", "settlements.see",
         "settlements.approve",

@@ -13,9 +13,11 @@ from kiti.flows import office
 from kiti.flows.breaks import NothingToSettle
 from kiti.flows.checkout import GatewayUnclear
 from kiti.flows.dispute_answers import NoAnswersThere
+from kiti.flows.hooks import EndpointDisabled
 from kiti.flows.house import House
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.sign_in import WrongCredentials, check_password, close_others, close_session, open_session
+from kiti.hooks.actions import OnItsWay
 from kiti.payments.actions import BreakChanged, PaymentChanged, RefundExceedsCharge
 from kiti.people.model import MAY
 from kiti.settlements.actions import SettlementChanged
@@ -37,6 +39,7 @@ from kiti.web.office.entry import (
     session_cookie,
     session_secret,
 )
+from kiti.web.office.hooks import ROUTES as HOOKS
 from kiti.web.office.money import ROUTES as MONEY
 from kiti.web.office.refunds import ROUTES as REFUNDS
 from kiti.web.office.settlements import ROUTES as SETTLEMENTS
@@ -64,6 +67,8 @@ TABLE: tuple[tuple[type[KitiError], int, str], ...] = (
     (DisputeNotAnswerable, 409, "It cannot be answered any more"),
     (NoAnswersThere, 409, "Not from here"),
     (NothingToSettle, 409, "There is nothing to settle"),
+    (EndpointDisabled, 409, "The endpoint is disabled"),
+    (OnItsWay, 409, "Not now"),
 )
 
 
@@ -166,7 +171,7 @@ OFFICE = Router(
     path=HOME,
     route_handlers=[
         *(ask_password, log_in, log_out, end_others, show_office),
-        *(*MONEY, *BREAKS, *DISPUTES, *REFUNDS, *SETTLEMENTS),
+        *(*MONEY, *BREAKS, *DISPUTES, *REFUNDS, *SETTLEMENTS, *HOOKS),
     ],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )

@@ -1,4 +1,4 @@
-"""Who is told of events, and what became of telling them."""
+"""Webhook endpoints: who is told of events, and what became of telling them."""
 
 from pathlib import Path
 
