@@ -28,6 +28,7 @@ CATALOGUE = {
     "waiting_room_trip",
     "staff",
     "staff_session",
+    "payment_option",
 }
 
 # Growing with sales, each with the column by which it is distributed.

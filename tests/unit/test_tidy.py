@@ -52,6 +52,7 @@ OWNERS = {
     "people": {"staff", "staff_session"},
     "payments": {
         "payment", "payment_history", "charge", "refund", "trip_refund", "webhook_delivery", "reconciliation_break",
+        "payment_option",
     },
     "seats": {"seat_claim", "seat_block"},
     "tickets": {"ticket", "ticket_key"},

@@ -12,7 +12,7 @@ import psycopg
 from rich.console import Console
 
 from kiti import __version__
-from kiti.cli import demo, doctor, jobs, money, operators, rooms, seats, serve, staff, trips
+from kiti.cli import demo, doctor, jobs, money, operators, payment_options, rooms, seats, serve, staff, trips
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings
 from kiti.flows.house import House
@@ -46,6 +46,7 @@ for _command in (
     doctor.doctor,
 ):
     kiti.add_command(_command)
+money.payments.add_command(payment_options.options)
 
 
 def run(composition: Composition) -> None:
