@@ -89,6 +89,17 @@ def a_payout(**changes: Any) -> PayoutRequest:
     return PayoutRequest(**{**asked, **changes})
 
 
+async def ended(gateway: Flutterwave, request: PayoutRequest) -> GatewayPayout:
+    """The payout, once it is no longer under way."""
+
+    async def ask() -> GatewayPayout:
+        found = await gateway.find_payout(request.reference)
+        assert isinstance(found, GatewayPayout)
+        return found
+
+    return await until(ask, lambda found: found.status != "pending")
+
+
 async def paid(gateway: Flutterwave, simulator: Simulator, amount: Money) -> str:
     request = a_checkout(amount=amount, method="CARD")
     await gateway.open_checkout(request)
@@ -194,7 +205,7 @@ async def test_a_payout_goes_from_new_to_paid(gateway: Flutterwave, simulator: S
         status="pending",
         failure_reason="",
     )
-    done = await until(lambda: gateway.find_payout(request.reference), lambda found: found.status != "pending")
+    done = await ended(gateway, request)
     assert done.status == "succeeded"
 
 
@@ -202,7 +213,7 @@ async def test_a_payout_that_fails_says_why(gateway: Flutterwave, simulator: Sim
     simulator.configure(transfer_outcome="failed")
     request = a_payout(amount=Money(1_050, "KES"))
     await gateway.pay_out(request)
-    done = await until(lambda: gateway.find_payout(request.reference), lambda found: found.status != "pending")
+    done = await ended(gateway, request)
     assert done.status == "failed"
     assert "Insufficient funds" in done.failure_reason
     assert (done.amount_exact, done.fee_exact) == (Decimal(1_050), Decimal(4_500))
@@ -248,7 +259,9 @@ async def test_a_payment_is_split_to_the_operators_account(gateway: Flutterwave,
     opened = await gateway.open_subaccount(asked)
     assert isinstance(opened, Subaccount)
     assert (opened.account, opened.platform_percent) == ("0690000031", Decimal("2.5"))
-    assert opened in (await gateway.subaccounts() or [])
+    known = await gateway.subaccounts()
+    assert isinstance(known, list)
+    assert opened in known
     request = a_checkout(
         amount=Money(500_000, "NGN"),
         method="BANK_TRANSFER",

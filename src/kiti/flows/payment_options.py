@@ -45,13 +45,14 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def of_booking(house: House, booking: UUID) -> tuple[Booking, list[Way]]:
-    """A booking, and how it can be paid, the first choice first; raises NotFound."""
+    """A booking, and how it can be paid, the first choice first and what rests last; raises NotFound."""
     async with house.db.reader() as reader:
         found = await booking_reads.by_id(reader, booking=booking)
         lines = await booking_reads.seats_of(reader, bookings=[booking])
         options = await payment_reads.options_of_booking(reader, booking=booking)
     operators = {line.operator_id for line in lines}
-    return found, ways(house.gateways, options, operators=operators, currency=found.currency)
+    all_ways = ways(house.gateways, options, operators=operators, currency=found.currency)
+    return found, sorted(all_ways, key=lambda way: _is_resting(house.gateway(way.gateway)))
 
 
 def ways(
@@ -71,8 +72,7 @@ def ways(
 def first_awake(house: House, fitting: Sequence[Way]) -> Way:
     """The first whose gateway can be asked now; raises GatewayAtFault."""
     for way in fitting:
-        gateway = house.gateway(way.gateway)
-        if not (isinstance(gateway, Guarded) and gateway.is_resting()):
+        if not _is_resting(house.gateway(way.gateway)):
             return way
     raise GatewayAtFault("The payment service cannot be reached. You have not been charged; try again in a moment.")
 
@@ -132,6 +132,10 @@ async def drop_option(house: House, option: UUID, *, actor: str) -> None:
         await audit.record(tx, events=[_event(said, actor=actor, action="payment_option.dropped")])
 
     await house.db.run(work)
+
+
+def _is_resting(gateway: Gateway) -> bool:
+    return isinstance(gateway, Guarded) and gateway.is_resting()
 
 
 def _way(name: str, gateway: Gateway, method: Method, currency: str) -> Way | None:

@@ -82,7 +82,7 @@ async def ask_method(request: Request[Any, Any, Any], house: House, booking_id: 
 
 @post("/bookings/{booking_id:uuid}/pay", status_code=303)
 async def pay(request: Request[Any, Any, Any], house: House, booking_id: UUID) -> Response[Any]:
-    """Open a payment, go to the gateway's page or wait for the phone; what is refused is told here, to be tried again."""
+    """Open a payment and go to the gateway's page or wait for the phone; what is refused is told here."""
     view = await my_booking(request, house, booking_id)
     form = await request.form()
     words = words_of(request)
@@ -253,7 +253,10 @@ async def _offers(house: House, booking: UUID) -> dict[Method, Offer]:
 
 
 def _number(typed: str, view: BookingView, offer: Offer) -> str:
-    """The number in E.164; one without a country code is from where the journey begins, if that can pay. "" for none."""
+    """The number in E.164, empty for none.
+
+    Without a country code it is taken to be from where the journey begins, if phones of there can be asked.
+    """
     here = region_of(view)
     region = here if here in offer.regions else min(offer.regions)
     try:
