@@ -6,7 +6,6 @@ from uuid import UUID
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from kiti.cli.serve import database, run_async
 from kiti.core.settings import Settings, load
@@ -33,20 +32,13 @@ def list_(composition: Any) -> None:
     found = _in_house(composition, flow.all_options)
     if not found:
         console.print("Nothing is said: every gateway takes all that it can.")
-        return
-    table = Table("Currency", "Operator", "From", "Method", "Gateway", "Priority", "", "Id")
     for one in found:
-        table.add_row(
-            one.currency,
-            one.operator_code or "all",
-            one.country or "anywhere",
-            one.method,
-            one.gateway,
-            str(one.priority),
-            "on" if one.is_on else "off",
-            str(one.id),
+        whose, where = one.operator_code or "all operators", f"from {one.country}" if one.country else "from anywhere"
+        state = "on" if one.is_on else "off"
+        console.print(
+            f"{one.id}  {one.currency} {one.method} {one.gateway}, {whose}, {where}, priority {one.priority}: {state}",
+            highlight=False,
         )
-    console.print(table)
 
 
 @options.command("add")
