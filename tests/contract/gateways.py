@@ -35,7 +35,12 @@ class Simulator:
     def be_good(self) -> None:
         self._client.delete("/_sim/faults").raise_for_status()
         self.configure(
-            fee_bearer="merchant", refund_outcome="paid", refund_delay_seconds=0.0, not_found_http_status=400
+            fee_bearer="merchant",
+            refund_outcome="paid",
+            refund_delay_seconds=0.0,
+            not_found_http_status=400,
+            transfer_outcome="successful",
+            transfer_delay_seconds=0.0,
         )
 
     def fail(self, **fault: Any) -> None:
@@ -47,6 +52,18 @@ class Simulator:
     def pay(self, reference: str, action: str = "pay", **options: Any) -> list[str]:
         told = self.post("/_sim/pay", {"tx_ref": reference, "action": action, **options})
         return [str(identity) for identity in told["transaction_ids"]]
+
+    def set_refund(self, refund_id: str, **state: Any) -> None:
+        self.post(f"/_sim/refunds/{refund_id}", state)
+
+    def settle(self, currency: str) -> list[int]:
+        return list(self.post("/_sim/settle", {"currency": currency})["settlement_ids"])
+
+    def dispute(self, transaction: str, **order: Any) -> str:
+        return str(self.post("/_sim/chargebacks", {"transaction_id": int(transaction), **order})["id"])
+
+    def end_dispute(self, dispute: str, status: str) -> None:
+        self.post(f"/_sim/chargebacks/{dispute}", {"status": status})
 
     def state(self, reference: str) -> dict[str, Any]:
         answer = self._client.get("/_sim/state", params={"tx_ref": reference}).raise_for_status()

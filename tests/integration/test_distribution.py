@@ -34,6 +34,7 @@ CATALOGUE = {
     "payout",
     "reconciliation_run",
     "webhook_endpoint",
+    "payment_option",
 }
 
 # Growing with sales, each with the column by which it is distributed.

@@ -255,7 +255,7 @@ async def test_short_payments_wait_for_a_person_until_a_full_one_comes_and_then_
         ({"drop_connection_after": True}, 504),
         ({"malformed": True}, 504),
         ({"http_status": 400}, 402),
-        ({"http_status": 403}, 402),
+        ({"http_status": 403}, 502),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )

@@ -2,17 +2,7 @@
 
 from typing import Any
 
-import pytest
 from tests.house import JsonObject, RunningHouse
-
-from kiti.gateways.flutterwave import Flutterwave
-from kiti.gateways.gateway import Disputes, Settlements
-
-gateway = Flutterwave(base_url="http://127.0.0.1:9/v3", secret_key="none", webhook_hash="none")
-pytestmark = pytest.mark.skipif(
-    not isinstance(gateway, Settlements) or not isinstance(gateway, Disputes),
-    reason="the Flutterwave adapter does not tell of settlements and disputes yet",
-)
 
 
 async def sim(house: RunningHouse, path: str, **body: Any) -> JsonObject:

@@ -10,7 +10,7 @@ from tests.scripted_server import ScriptedServer, answer
 
 from kiti.core.money import Money
 from kiti.gateways.flutterwave import Flutterwave
-from kiti.gateways.flutterwave.adapter import MOST_PAGES
+from kiti.gateways.flutterwave.lists import MOST_PAGES
 from kiti.gateways.gateway import CheckoutRequest, GatewayRefund, RefundRequest, Unknown
 
 TRANSACTION = {

@@ -111,6 +111,53 @@ def test_the_circuit_opens_after_failures_in_a_row_and_lets_one_try_at_a_time() 
     assert [breaker.allows(now) for now in (35, 35)] == [True, True]
 
 
+def test_asking_whether_the_circuit_is_open_takes_nobodys_leave_to_try() -> None:
+    breaker = Breaker(failures_to_open=1, open_seconds=10)
+    assert not breaker.is_open(0)
+    breaker.failed(0)
+    assert [breaker.is_open(now) for now in (9.9, 10, 10)] == [True, False, False]
+    assert breaker.allows(10)
+    assert breaker.is_open(10), "one is trying"
+
+
+def test_a_pause_that_was_asked_for_is_kept_and_ends_with_one_try() -> None:
+    breaker = Breaker(failures_to_open=5, open_seconds=10)
+    breaker.pause(0, seconds=3)
+    assert [breaker.allows(now) for now in (2.9, 3, 3)] == [False, True, False]
+    breaker.succeeded()
+    assert breaker.allows(3)
+
+
+async def test_a_gateway_that_asks_for_a_pause_gets_it_and_no_more_than_half_a_minute() -> None:
+    for asked in (b"2", b"86400", b"99999999999999999999"):
+        busy = b"HTTP/1.1 429 Busy\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n" % asked
+        server = ScriptedServer(busy, OK)
+        async with outside_of(server) as outside:
+            assert await outside.get("/x") == NotAnswered(reason="HTTP 429")
+            assert outside.is_resting()
+            assert await outside.post("/x", b"{}") == NotAnswered(
+                reason="the circuit is open", had_no_effect=True, was_withheld=True
+            )
+        assert len(server.requests) == 1
+
+
+async def test_a_pause_until_a_date_is_not_guessed_at() -> None:
+    busy = b"HTTP/1.1 429 Busy\r\nRetry-After: Fri, 31 Dec 2027 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n"
+    server = ScriptedServer(busy, OK)
+    async with outside_of(server) as outside:
+        assert isinstance(await outside.get("/x"), NotAnswered)
+        assert isinstance(await outside.put("/x", b"{}"), Answered)
+
+
+async def test_no_refusal_makes_a_gateway_rest() -> None:
+    for status in (400, 401, 402, 403, 404, 409, 422):
+        server = ScriptedServer(answer(status, b"{}"))
+        async with outside_of(server) as outside:
+            for _ in range(6):
+                await outside.post("/x", b"{}")
+            assert not outside.is_resting()
+
+
 def _fail(breaker: Breaker, *, times: int, at: float) -> None:
     fail: Callable[[float], None] = breaker.failed
     for _ in range(times):

@@ -56,6 +56,7 @@ OWNERS = {
     "payments": {
         "payment", "payment_history", "charge", "refund", "trip_refund", "webhook_delivery", "reconciliation_break",
         "reconciliation_run",
+        "payment_option",
     },
     "seats": {"seat_claim", "seat_block"},
     "settlements": {"settlement", "settlement_line", "settlement_terms", "payout"},

@@ -13,14 +13,15 @@ from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import Contact
 from kiti.core import text
 from kiti.core.errors import InvalidInput
-from kiti.flows import review, show
+from kiti.flows import payment_options, review, show
 from kiti.flows.checkout import Intent, initiate
 from kiti.flows.house import House
+from kiti.flows.payment_options import Way
 from kiti.flows.staff import require
 from kiti.flows.staff_refunds import refund_payment
 from kiti.flows.webhooks import receive_webhook
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import Refund
+from kiti.payments.model import Channel, Refund
 
 WEBHOOK_BODY_BYTES = 256 * 1024
 
@@ -35,21 +36,26 @@ class Payments(Controller):
     async def initiate(
         self, house: House, request: Request[Any, Any, Any], data: wire.InitiateBody
     ) -> Response[wire.PaymentOpenedShape]:
-        """201 with the page to pay on; 200 with the same one while it is open."""
+        """201 with the page to pay on, or a prompt on a phone; 200 with the same one while it is open."""
         check_booking(request, data.booking_id, house.settings)
         contact = contact_of(data.contact)
-        phone = text.phone(data.phone_number, field="phoneNumber") or contact.phone
+        phone = text.phone(data.phone_number, field="phoneNumber")
+        is_direct = data.channel == "DIRECT"
+        # Who pays by phone need not be who travels; the number of a page's customer is the booking's.
+        contact_phone = contact.phone if is_direct else phone or contact.phone
         opened = await initiate(
             house,
             Intent(
                 booking=data.booking_id,
                 method=data.payment_method,
+                channel="direct" if is_direct else "hosted",
+                phone=phone if is_direct else "",
                 gateway=data.gateway,
                 amount=data.amount,
                 total=data.total,
                 currency=data.currency,
                 return_url=_return_url(data.return_url),
-                contact=Contact(name=contact.name, email=contact.email, phone=phone),
+                contact=Contact(name=contact.name, email=contact.email, phone=contact_phone),
             ),
         )
         payment = opened.payment
@@ -65,6 +71,21 @@ class Payments(Controller):
             expires_at=payment.expires_at,
         )
         return Response(shape, status_code=201 if opened.is_new else 200)
+
+    @get("/methods", summary="How a booking can be paid")
+    async def methods(
+        self,
+        house: House,
+        request: Request[Any, Any, Any],
+        booking_id: Annotated[UUID, QueryParameter(name="bookingId")],
+    ) -> Response[wire.PayMethodsShape]:
+        """What can be sent to `initiate` as `paymentMethod`, `gateway` and `channel`; for the holder of the booking."""
+        check_booking(request, booking_id, house.settings)
+        booking, ways = await payment_options.of_booking(house, booking_id)
+        shape = wire.PayMethodsShape(
+            booking_id=booking_id, currency=booking.currency, methods=[_pay_method(way) for way in ways]
+        )
+        return Response(shape, headers={"Cache-Control": "no-store"})
 
     @get("/status", summary="How far a payment has come")
     async def status(
@@ -149,6 +170,16 @@ def _payment(view: show.PaymentView) -> wire.PaymentShape:
         method=payment.method,
         refunded_amount=view.standing.refunded,
         failure_reason=payment.failure_reason if view.status not in {"PENDING", "COMPLETED"} else None,
+    )
+
+
+def _pay_method(way: Way) -> wire.PayMethodShape:
+    names: dict[Channel, wire.PayChannel] = {"hosted": "HOSTED", "direct": "DIRECT"}
+    return wire.PayMethodShape(
+        method=way.method,
+        gateway=way.gateway,
+        channels=[names[channel] for channel in way.channels],
+        phone_prefixes=[text.calling_code(country) for country in sorted(way.countries)],
     )
 
 

@@ -19,6 +19,7 @@ from kiti.flows.changes import FareDiffers
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
 from kiti.flows.corrections import NotReversible
 from kiti.flows.idempotency import KeyInUse, KeyReused
+from kiti.flows.payment_options import GatewayAtFault
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.waiting import NotAdmitted, PlaceForged
 from kiti.flows.webhooks import ForgedWebhook
@@ -89,6 +90,7 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     (SettlementChanged, 409, "CONFLICT", "Changed meanwhile"),
     (NotReversible, 409, "CONFLICT", "Not reversible"),
     (PaymentRefused, 402, "PAYMENT_ERROR", "Payment declined"),
+    (GatewayAtFault, 502, "PAYMENT_ERROR", "Payment service unavailable"),
     (GatewayUnclear, 504, "PAYMENT_ERROR", "Payment service did not answer"),
     (ForgedWebhook, 401, "AUTHENTICATION_ERROR", "Signature refused"),
     (NotAuthenticated, 401, "AUTHENTICATION_ERROR", "Not authenticated"),

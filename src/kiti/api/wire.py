@@ -10,6 +10,7 @@ from kiti.bookings.model import MAX_SEATS, MAX_TRIPS
 from kiti.gateways.gateway import Method
 from kiti.seats.model import SeatStatus
 
+PayChannel = Literal["HOSTED", "DIRECT"]
 ShortText = Annotated[str, msgspec.Meta(max_length=200)]
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
 SeatNumber = Annotated[str, msgspec.Meta(min_length=1, max_length=8)]
@@ -218,14 +219,35 @@ class PassengerNameBody(Shape, frozen=True):
     trip_id: UUID | None = None
 
 
+class PayMethodShape(Shape, frozen=True):
+    """One way to pay. `phonePrefixes` are those of the phones that the channel DIRECT can ask."""
+
+    method: Method
+    gateway: str
+    channels: list[PayChannel]
+    phone_prefixes: list[str]
+
+
+class PayMethodsShape(Shape, frozen=True):
+    """How a booking can be paid, the first choice first."""
+
+    booking_id: UUID
+    currency: str
+    methods: list[PayMethodShape]
+
+
 class InitiateBody(Shape, frozen=True):
-    """How to pay. `amount` (the seats), `total` (with the fee) and `currency` only assert what is due."""
+    """How to pay. `amount` (the seats), `total` (with the fee) and `currency` only assert what is due.
+
+    The channel HOSTED answers a page to pay on; with DIRECT the phone of `phoneNumber` is asked to approve.
+    """
 
     booking_id: UUID
     amount: int | None = None
     total: int | None = None
     currency: ShortText | None = None
     payment_method: Method = "CARD"
+    channel: PayChannel = "HOSTED"
     gateway: ShortText | None = None
     phone_number: Annotated[str, msgspec.Meta(max_length=32)] = ""
     return_url: Annotated[str, msgspec.Meta(max_length=2000)] = ""
@@ -233,7 +255,7 @@ class InitiateBody(Shape, frozen=True):
 
 
 class PaymentOpenedShape(Shape, frozen=True):
-    """An open attempt; pay at `paymentUrl`."""
+    """An open attempt; pay at `paymentUrl`, or where it is null by approving on the phone."""
 
     payment_id: UUID
     reference: str

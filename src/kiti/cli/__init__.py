@@ -21,6 +21,7 @@ from kiti.cli import (
     jobs,
     money,
     operators,
+    payment_options,
     rooms,
     seats,
     serve,
@@ -65,6 +66,7 @@ for _command in (
     doctor.doctor,
 ):
     kiti.add_command(_command)
+money.payments.add_command(payment_options.options)
 
 
 def run(composition: Composition) -> None:

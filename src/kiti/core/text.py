@@ -55,6 +55,11 @@ def phone(text: str, *, field: str, region: str | None = None) -> str:
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
+def calling_code(country: str) -> str:
+    """What numbers of a country (ISO 3166) begin with, such as +256."""
+    return f"+{phonenumbers.country_code_for_region(country)}"
+
+
 def search_key(text: str) -> str:
     """Lower case without accents, for comparing what people type with what we call things."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())

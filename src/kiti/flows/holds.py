@@ -26,7 +26,7 @@ from kiti.flows.queued import Extension, Extensions, Release, Releases
 from kiti.network import reads as network
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import Payment
+from kiti.payments.model import WAITING, Payment
 from kiti.seats import actions as seats
 from kiti.seats.model import Lost, Want
 
@@ -122,7 +122,7 @@ async def release_batch(tx: Transaction, releases: Sequence[Release]) -> list[Bo
     if not giving_up:
         return list(answers.values())
     theirs = await attempts()
-    open_pages = [attempt for wish in giving_up for attempt in theirs[wish.booking] if attempt.state == "pending"]
+    open_pages = [attempt for wish in giving_up for attempt in theirs[wish.booking] if attempt.state in WAITING]
     moved = await bookings.move_many(tx, bookings=[standing[wish.booking] for wish in giving_up], to="cancelled")
     closed = await call_off(tx, attempts=open_pages, reason="The booking was released.")
     events = [Event(subject=wish.booking, actor=wish.actor, action="hold.released") for wish in giving_up]

@@ -81,6 +81,12 @@ async def process_payout(house: House, payout_id: UUID) -> Payout:
             return payout
 
 
+async def heard_of(house: House, payout_id: UUID) -> Payout:
+    """A gateway has told something of a payout; raises NotFound. That money arrived is asked for again a day later."""
+    payout = await _read(house, payout_id)
+    return payout if payout.state == "succeeded" else await process_payout(house, payout_id)
+
+
 async def look_again(house: House, *, payout: UUID, staff: Staff) -> Payout:
     """A person has looked at it: believe what the gateway says now, also that it never heard of it.
 

@@ -70,6 +70,7 @@ LONGEST_WAIT_WHILE_HOLDING_SECONDS = PENDING_HOLD_MINUTES * 60 - 60
 WAIT_WHILE_AUTHORISED_SECONDS = 60
 # How long an attempt without an answer may be unheard of before we believe that it never reached the gateway.
 NEVER_ARRIVED_SECONDS = 120
+NOBODY_PAID = "Nobody paid while the page was open."
 
 
 class HintUnanswered(KitiError):
@@ -110,7 +111,7 @@ async def settle_payment(
             settled = await house.db.run(lambda tx: _declined(tx, house, found.id, reason))
         case Pending() | Missing() | Unknown():
             settled = await house.db.run(lambda tx: _undecided(tx, house, found.id, truth, give_up=give_up_missing))
-    if settled.checkout_url is not None and _page_has_ended(house, settled):
+    if settled.checkout_url is not None and not settled.is_direct and _page_has_ended(house, settled):
         # Best effort: a page that cannot be closed is a payment that comes late, and that is provided for.
         await house.gateway(found.gateway).close_checkout(settled.checkout_url)
     is_open = isinstance(hinted, Unknown | Pending | Missing) and _next_poll_seconds(settled) is None
@@ -395,12 +396,9 @@ async def _undecided(
         reason = "The gateway never got the request."
         channels = house.settings.message_channels
         await fail_attempt(tx, payment=payment, booking=booking, reason=reason, channels=channels)
-    elif (
-        "expired" in PAYMENT_TRANSITIONS[payment.state]
-        and isinstance(truth, Missing)
-        and payment.expires_at <= payment.now
-    ):
-        await payments.move(tx, payment=payment, to="expired", reason="Nobody paid while the page was open.")
+    elif "expired" in PAYMENT_TRANSITIONS[payment.state] and _is_unanswered(payment, truth):
+        why = "Nobody approved it on the phone in time." if payment.is_direct else NOBODY_PAID
+        await payments.move(tx, payment=payment, to="expired", reason=why)
         await _after_attempt(tx, booking)
     elif payment.is_open and age_seconds > POLL_FOR_SECONDS:
         # Nobody will ask any more, so it must not look as if somebody would.
@@ -410,6 +408,10 @@ async def _undecided(
         await announce(tx, of_payment("payment.review", payment, reason=reason))
     elif payment.is_open and isinstance(truth, Pending | Unknown) and booking.is_holding:
         await _keep_hold(tx, booking)
+    if payment.is_direct and payment.state in {"submitting", "unknown"} and isinstance(truth, Pending):
+        now = await payment_reads.by_id(tx, payment=payment.id)
+        if now.state == payment.state:
+            await payments.move(tx, payment=now, to="pending", reason="The gateway has it: the phone is asked.")
     await _poll_on(tx, payment, is_holding=booking.is_holding)
     return await payment_reads.by_id(tx, payment=payment.id)
 
@@ -423,6 +425,15 @@ async def _note_question(tx: Transaction, payment: Payment, truth: Pending | Mis
     if truth.requires_action:
         return await payments.move(tx, payment=payment, to="requires_action", reason="The bank asks the traveller.")
     return await payments.move(tx, payment=payment, to="pending", reason="The bank has its answer.")
+
+
+def _is_unanswered(payment: Payment, truth: Pending | Missing | Unknown) -> bool:
+    """Whether the time to pay is over and nobody has.
+
+    A prompt on a phone ends by itself after some minutes, but its charge may stay pending at the gateway for days.
+    """
+    is_nobodys = isinstance(truth, Missing) or (payment.is_direct and isinstance(truth, Pending))
+    return is_nobodys and payment.expires_at <= payment.now
 
 
 async def _keep_hold(tx: Transaction, booking: Booking) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 from kiti.core.errors import KitiError, NotFound
 from kiti.flows.disputes import find_disputes
 from kiti.flows.house import House
+from kiti.flows.payouts import heard_of
 from kiti.flows.refunds import process_refund
 from kiti.flows.settle import settle_payment
 from kiti.gateways.gateway import MalformedWebhook, WebhookEvent
@@ -68,8 +69,11 @@ async def _follow_hint(house: House, gateway: str, event: WebhookEvent) -> str:
             case "dispute":
                 found = await find_disputes(house, gateway=gateway)
                 return f"{found.told} disputes looked at" if not found.silent else "disputes: no answer, the poll asks"
-            case "transfer" | "other":
-                return f"nothing to do for {event.kind}"
+            case "transfer":
+                payout = await heard_of(house, _uuid(event.reference))
+                return f"payout {payout.id}: {payout.state}"
+            case "other":
+                return "nothing to do"
     except NotFound:
         return f"not ours: {event.reference or event.transaction_id}"
 

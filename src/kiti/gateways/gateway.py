@@ -45,6 +45,20 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     refund_webhook: bool
     currencies: frozenset[str]
     methods: frozenset[Method]
+    # The currencies of a method that not all of `currencies` have; a method that is not named has them all.
+    method_currencies: Mapping[Method, frozenset[str]] = {}
+
+    def takes(self, method: Method, currency: str) -> bool:
+        """Whether this method can be paid with in this currency."""
+        known = currency in self.currencies and method in self.methods
+        return known and currency in self.method_currencies.get(method, self.currencies)
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a payment that the gateway settles to an operator's subaccount; the rest is the platform's."""
+
+    subaccount_id: str
+    amount: Money
 
 
 class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +73,7 @@ class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True):
     return_url: str
     session_minutes: int
     description: str
+    shares: tuple[Share, ...] = ()
 
 
 class CheckoutOpened(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +86,13 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway has certainly not done it, and says why."""
 
     reason: str
+
+
+class Unavailable(Rejected, frozen=True, kw_only=True):
+    """Certainly not done either, for a reason that lies with the gateway or with us and not with this payment.
+
+    Nothing was sent because its circuit is open, or it refuses our key. Another gateway may do it, or this one later.
+    """
 
 
 class Unknown(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +194,56 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
     refund_id: str
 
 
+class DirectRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask a phone to approve a payment. `reference` is the payment's id, `phone` E.164."""
+
+    reference: str
+    amount: Money
+    phone: str
+    customer_email: str
+    customer_name: str
+    return_url: str
+
+
+class Prompted(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway has taken the charge: the traveller approves on the phone.
+
+    `url` is where they have to be sent for that first, None where the phone asks by itself.
+    """
+
+    url: str | None
+
+
+@runtime_checkable
+class DirectCharges(Protocol):
+    """A gateway that can ask a phone to approve a mobile money payment, without a page of its own."""
+
+    def direct_countries(self, currency: str) -> frozenset[str]:
+        """The countries (ISO 3166) whose phones can be asked to pay in this currency; none: it cannot be done."""
+
+    def objection_to_phone(self, phone: str, *, currency: str) -> str | None:
+        """Why this number (E.164) cannot be asked to pay in this currency, as a sentence; None: it can."""
+
+    async def charge(self, request: DirectRequest) -> Prompted | Rejected | Unknown:
+        """Have the phone asked. After Unknown call `lookup`, never this again."""
+
+
+@runtime_checkable
+class FeeQuotes(Protocol):
+    """A gateway that tells before a payment what it will keep of it."""
+
+    async def fee_of(self, amount: Money) -> Decimal | Rejected | Unknown:
+        """The gateway's fee for taking this amount, in minor units, perhaps a fraction of one."""
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """A gateway that is left alone for a while when it does not answer."""
+
+    def is_resting(self) -> bool:
+        """Whether a call now would not even be sent, because the last ones failed; no I/O."""
+
+
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """Where an operator's money goes.
 
@@ -218,6 +290,36 @@ class Payouts(Protocol):
 
     async def find_payout(self, reference: str) -> GatewayPayout | Missing | Unknown:
         """How far the payout of our reference has come."""
+
+
+class SubaccountRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's account at the gateway; `platform_percent` of each payment stays with the platform."""
+
+    destination: Destination
+    platform_percent: Decimal
+    email: str
+    phone: str
+
+
+class Subaccount(msgspec.Struct, frozen=True, kw_only=True):
+    """The same as the gateway tells it; `subaccount_id` is what a Share names."""
+
+    subaccount_id: str
+    bank: str
+    account: str
+    name: str
+    platform_percent: Decimal
+
+
+@runtime_checkable
+class Subaccounts(Protocol):
+    """A gateway that can settle parts of a payment to operators by itself."""
+
+    async def open_subaccount(self, request: SubaccountRequest) -> Subaccount | Rejected | Unknown:
+        """Open an account for an operator. After Unknown look for it in `subaccounts` before asking again."""
+
+    async def subaccounts(self) -> list[Subaccount] | Unknown:
+        """All of them."""
 
 
 class SettlementLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -295,7 +397,7 @@ class Authorising(Protocol):
 
 
 class Gateway(Protocol):
-    """A payment provider. What only some can do stands in Authorising, Payouts, Settlements and Disputes."""
+    """A payment provider. What only some can do stands in the Protocols above."""
 
     name: str
     capabilities: Capabilities

@@ -27,6 +27,8 @@ LONGEST_WAIT_SECONDS = 1.0
 
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 10.0
+# A gateway may ask for a pause; one that asked for hours would take itself out of the world.
+LONGEST_PAUSE_SECONDS = 30
 
 # Nothing can be said about the request's effect: the server gave up, or had no time for us.
 TRY_LATER = {408, 425, 429}
@@ -48,11 +50,13 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
 class NotAnswered(msgspec.Struct, frozen=True, kw_only=True):
     """Time-out, broken connection, server error, too long an answer, or the circuit is open.
 
-    `had_no_effect`: the request of a POST certainly never got to where it could have one.
+    `had_no_effect`: the request of a POST certainly never got to where it could have one. `was_withheld`: we have not
+    even tried to send it.
     """
 
     reason: str
     had_no_effect: bool = False
+    was_withheld: bool = False
 
 
 class Breaker:
@@ -76,6 +80,15 @@ class Breaker:
             return False
         self._closed_until = now + self._open_seconds
         return True
+
+    def is_open(self, now: float) -> bool:
+        """Whether no call may go out now; unlike `allows` it takes nobody's leave to try."""
+        return self._failures >= self._failures_to_open and now < self._closed_until
+
+    def pause(self, now: float, *, seconds: float) -> None:
+        """The gateway has asked to be left alone for so long."""
+        self._failures = max(self._failures, self._failures_to_open)
+        self._closed_until = max(self._closed_until, now + seconds)
 
     def succeeded(self) -> None:
         """The gateway answered."""
@@ -110,7 +123,13 @@ class Outside:
             trust_env=not is_loopback(base_url),
         )
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Answered | NotAnswered:
+    def is_resting(self) -> bool:
+        """Whether the circuit is open: a call now would not be sent."""
+        return self._breaker.is_open(time.monotonic())
+
+    async def get(
+        self, path: str, params: Mapping[str, str] | None = None, *, longest_bytes: int = LONGEST_ANSWER_BYTES
+    ) -> Answered | NotAnswered:
         """Ask; tried again after a broken connection or a server error while the time lasts."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -123,7 +142,7 @@ class Outside:
                     wait_jitter=FIRST_WAIT_SECONDS,
                 ):
                     with attempt:
-                        return await self._once("GET", path, params=params)
+                        return await self._once("GET", path, params=params, longest_bytes=longest_bytes)
         except TimeoutError:
             return self._timed_out()
         except (_Broken, _Refrained) as error:
@@ -135,13 +154,11 @@ class Outside:
 
         Who can ask the gateway need not mind: nothing was refused either, and one question settles every doubt.
         """
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._once("POST", path, body=body, content_type=content_type)
-        except TimeoutError:
-            return self._timed_out()
-        except (_Broken, _Refrained) as error:
-            return NotAnswered(reason=str(error), had_no_effect=error.had_no_effect)
+        return await self._send("POST", path, body, content_type)
+
+    async def put(self, path: str, body: bytes) -> Answered | NotAnswered:
+        """The same with PUT."""
+        return await self._send("PUT", path, body, JSON)
 
     async def post_form(self, path: str, fields: Mapping[str, str]) -> Answered | NotAnswered:
         """The same with the fields of a form, in UTF-8."""
@@ -151,6 +168,17 @@ class Outside:
         """Close every connection."""
         await self._client.aclose()
 
+    async def _send(self, method: str, path: str, body: bytes, content_type: str) -> Answered | NotAnswered:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._once(method, path, body=body, content_type=content_type)
+        except TimeoutError:
+            return self._timed_out()
+        except (_Broken, _Refrained) as error:
+            return NotAnswered(
+                reason=str(error), had_no_effect=error.had_no_effect, was_withheld=isinstance(error, _Withheld)
+            )
+
     async def _once(
         self,
         method: str,
@@ -159,25 +187,28 @@ class Outside:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = JSON,
+        longest_bytes: int = LONGEST_ANSWER_BYTES,
     ) -> Answered:
         assert_no_transaction()
         if not self._breaker.allows(time.monotonic()):
-            raise _Refrained("the circuit is open", had_no_effect=True)
+            raise _Withheld("the circuit is open", had_no_effect=True)
         headers = {} if body is None else {"Content-Type": content_type}
         try:
             async with self._client.stream(
                 method, self._base_url + path, params=params, content=body, headers=headers
             ) as response:
-                content = await _read(response)
+                content = await _read(response, longest_bytes)
         except httpx.PoolTimeout:
             # Our own crowd, no sign of the gateway's health.
-            raise _Refrained("no connection was free", had_no_effect=True) from None
+            raise _Withheld("no connection was free", had_no_effect=True) from None
         except httpx.RequestError as error:
             self._breaker.failed(time.monotonic())
             never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise _Broken(type(error).__name__, had_no_effect=never_sent) from error
         if response.status_code >= SERVER_ERROR or response.status_code in TRY_LATER:
             self._breaker.failed(time.monotonic())
+            if pause_seconds := _asked_pause_seconds(response):
+                self._breaker.pause(time.monotonic(), seconds=pause_seconds)
             kind = _Broken if response.status_code >= SERVER_ERROR else _Refrained
             raise kind(f"HTTP {response.status_code}", had_no_effect=response.status_code in NOT_LOOKED_AT)
         self._breaker.succeeded()
@@ -211,10 +242,20 @@ class _Refrained(_Failed):
     """No call, or an answer after which to back off: trying again at once would make it worse."""
 
 
-async def _read(response: httpx.Response) -> bytes:
+class _Withheld(_Refrained):
+    """No call: it was not even tried."""
+
+
+def _asked_pause_seconds(response: httpx.Response) -> int:
+    """What `Retry-After` asks for in seconds, within bounds; 0 where it names a date or nothing."""
+    told = response.headers.get("retry-after", "").strip()
+    return min(int(told[:6]), LONGEST_PAUSE_SECONDS) if told.isascii() and told.isdecimal() else 0
+
+
+async def _read(response: httpx.Response, longest_bytes: int) -> bytes:
     content = bytearray()
     async for chunk in response.aiter_raw():
         content += chunk
-        if len(content) > LONGEST_ANSWER_BYTES:
-            raise _Refrained(f"an answer of more than {LONGEST_ANSWER_BYTES} bytes")
+        if len(content) > longest_bytes:
+            raise _Refrained(f"an answer of more than {longest_bytes} bytes")
     return bytes(content)

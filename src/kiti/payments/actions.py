@@ -13,9 +13,11 @@ from kiti.payments.model import (
     PAYMENT_TRANSITIONS,
     REFUND_TRANSITIONS,
     Break,
+    Channel,
     Charge,
     NewCharge,
     OpenBreak,
+    Option,
     Payment,
     PaymentState,
     Refund,
@@ -57,6 +59,8 @@ async def open_attempt(
     return_url: str,
     expires_at: datetime,
     poll_seconds: int,
+    channel: Channel = "hosted",
+    phone: str = "",
 ) -> UUID:
     """Write down that we are about to ask a gateway; the attempt's id is the reference it will see."""
     payment = new_id()
@@ -66,6 +70,8 @@ async def open_attempt(
         id=payment,
         gateway=gateway,
         method=method,
+        channel=channel,
+        phone=phone,
         amount=amount,
         fee=fee,
         currency=currency,
@@ -357,6 +363,26 @@ async def refund_later(tx: Transaction, *, refund: Refund, seconds: int) -> None
         attempts=refund.attempts,
         seconds=seconds,
     )
+
+
+async def put_option(tx: Transaction, *, option: Option) -> None:
+    """Say what may be paid with what; the same again changes priority and whether it is on."""
+    await tx.execute(
+        sql.put_option,
+        id=option.id,
+        operator=option.operator_id,
+        currency=option.currency,
+        country=option.country,
+        method=option.method,
+        gateway=option.gateway,
+        priority=option.priority,
+        is_on=option.is_on,
+    )
+
+
+async def drop_option(tx: Transaction, *, option: UUID) -> bool:
+    """Say nothing about it any more; False where nothing was said."""
+    return await tx.execute(sql.drop_option, id=option) == 1
 
 
 async def receive_delivery(tx: Transaction, *, gateway: str, digest: bytes, body: bytes) -> bool:

@@ -22,6 +22,7 @@ PaymentState = Literal[
     "review",
 ]
 RefundState = Literal["requested", "submitting", "unknown", "pending", "succeeded", "failed", "needs_attention"]
+Channel = Literal["hosted", "direct"]
 Purpose = Literal["fulfils", "unfulfillable", "surplus"]
 
 OPEN: frozenset[PaymentState] = frozenset({"submitting", "unknown", "pending", "requires_action", "authorised"})
@@ -80,6 +81,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime
     polls: int
+    channel: Channel
+    phone: str
     now: datetime
 
     @property
@@ -91,6 +94,27 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Whether this attempt may still be paid by itself."""
         return self.state in OPEN
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether `phone` was asked to approve it; else it is paid on a page of the gateway's."""
+        return self.channel == "direct"
+
+
+class Option(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be paid with a method through a gateway, or with `is_on` False may not; the lowest priority comes first.
+
+    `operator_id` None is every operator, `country` (ISO 3166, where the journey begins) None anywhere.
+    """
+
+    id: UUID
+    operator_id: UUID | None
+    currency: str
+    country: str | None
+    method: str
+    gateway: str
+    priority: int
+    is_on: bool
 
 
 class NewCharge(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,11 +1,24 @@
 -- Writes the intent down before any gateway hears of it. A second open attempt violates payment_one_open.
 -- open_attempt :execute
 INSERT INTO payment (
-    booking_id, id, gateway, method, state, amount, fee, currency, return_url, created_at, expires_at, poll_after
+    booking_id,
+    id,
+    gateway,
+    method,
+    channel,
+    phone,
+    state,
+    amount,
+    fee,
+    currency,
+    return_url,
+    created_at,
+    expires_at,
+    poll_after
 )
 VALUES (
-    %(booking)s, %(id)s, %(gateway)s, %(method)s, 'submitting', %(amount)s, %(fee)s, %(currency)s, %(return_url)s,
-    kiti_now(), %(expires_at)s, kiti_now() + %(poll_seconds)s * interval '1 second'
+    %(booking)s, %(id)s, %(gateway)s, %(method)s, %(channel)s, %(phone)s, 'submitting', %(amount)s, %(fee)s,
+    %(currency)s, %(return_url)s, kiti_now(), %(expires_at)s, kiti_now() + %(poll_seconds)s * interval '1 second'
 );
 
 -- by_id :maybe
@@ -24,6 +37,8 @@ SELECT
     created_at,
     expires_at,
     polls,
+    channel,
+    phone,
     kiti_now() AS now
 FROM payment
 WHERE id = %(id)s;
@@ -44,6 +59,8 @@ SELECT
     created_at,
     expires_at,
     polls,
+    channel,
+    phone,
     kiti_now() AS now
 FROM payment
 WHERE booking_id = %(booking)s
@@ -67,6 +84,8 @@ SELECT
     created_at,
     expires_at,
     polls,
+    channel,
+    phone,
     kiti_now() AS now
 FROM payment
 WHERE booking_id = any(%(bookings)s::uuid[])
@@ -808,3 +827,68 @@ WHERE
     AND (%(operator)s::uuid IS NULL OR part.amount IS NOT NULL)
 ORDER BY refund.created_at DESC, refund.id DESC
 LIMIT %(limit)s;
+
+-- Whatever is said about the currency of a booking, by its operators or for all, where its journey begins or anywhere.
+-- options_of_booking :many
+SELECT
+    payment_option.id,
+    payment_option.operator_id,
+    payment_option.currency,
+    payment_option.country,
+    payment_option.method,
+    payment_option.gateway,
+    payment_option.priority,
+    payment_option.is_on
+FROM payment_option
+INNER JOIN booking ON payment_option.currency = booking.currency
+WHERE
+    booking.id = %(booking)s
+    AND (
+        payment_option.operator_id IS NULL
+        OR payment_option.operator_id IN (
+            SELECT booking_seat.operator_id FROM booking_seat
+            WHERE booking_seat.booking_id = %(booking)s
+        )
+    )
+    AND (
+        payment_option.country IS NULL
+        OR payment_option.country = (
+            SELECT stop.country
+            FROM booking_seat
+            INNER JOIN trip_stop ON booking_seat.trip_id = trip_stop.trip_id AND booking_seat.from_seq = trip_stop.seq
+            INNER JOIN stop ON trip_stop.stop_id = stop.id
+            WHERE booking_seat.booking_id = %(booking)s
+            ORDER BY trip_stop.departs_at
+            LIMIT 1
+        )
+    )
+ORDER BY payment_option.priority, payment_option.id;
+
+-- options :many
+SELECT
+    payment_option.id,
+    payment_option.operator_id,
+    coalesce(operator.code, '') AS operator_code,
+    payment_option.currency,
+    payment_option.country,
+    payment_option.method,
+    payment_option.gateway,
+    payment_option.priority,
+    payment_option.is_on
+FROM payment_option
+LEFT JOIN operator ON payment_option.operator_id = operator.id
+ORDER BY
+    payment_option.currency, operator_code, payment_option.country NULLS FIRST, payment_option.method,
+    payment_option.priority, payment_option.gateway;
+
+-- put_option :execute
+INSERT INTO payment_option (id, operator_id, currency, country, method, gateway, priority, is_on)
+VALUES (
+    %(id)s, %(operator)s, %(currency)s, %(country)s, %(method)s, %(gateway)s, %(priority)s, %(is_on)s
+)
+ON CONFLICT (operator_id, currency, country, method, gateway) DO UPDATE
+    SET priority = excluded.priority, is_on = excluded.is_on;
+
+-- drop_option :execute
+DELETE FROM payment_option
+WHERE id = %(id)s;

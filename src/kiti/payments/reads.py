@@ -12,6 +12,7 @@ from kiti.payments.model import (
     BreakKind,
     Charge,
     OpenBreak,
+    Option,
     Payment,
     PaymentState,
     Refund,
@@ -39,6 +40,12 @@ class Stranded(msgspec.Struct, frozen=True, kw_only=True):
 
     booking_id: UUID
     transaction_id: str
+
+
+class OptionLine(Option, frozen=True, kw_only=True):
+    """An option with the code of its operator, empty for all of them."""
+
+    operator_code: str
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +134,16 @@ async def charges_of_bookings(reader: Reader, *, bookings: Sequence[UUID]) -> di
 async def due_for_poll(reader: Reader, *, limit: int) -> list[UUID]:
     """Payments whose gateway should be asked now, the longest waiting first."""
     return [row.id for row in await reader.many(sql.due_for_poll, _Id, limit=limit)]
+
+
+async def options_of_booking(reader: Reader, *, booking: UUID) -> list[Option]:
+    """What is said about paying for a booking, the lowest priority first; none: nothing is said."""
+    return await reader.many(sql.options_of_booking, Option, booking=booking)
+
+
+async def options(reader: Reader) -> list[OptionLine]:
+    """All that is said about what may be paid with what."""
+    return await reader.many(sql.options, OptionLine)
 
 
 async def refund(reader: Reader, *, refund: UUID) -> Refund:

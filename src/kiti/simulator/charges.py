@@ -49,7 +49,9 @@ CHARGE_CURRENCIES: Final = {
     "mobile_money_franco": ("XAF", "XOF"),
 }
 REDIRECTING_CHARGES: Final = {"mobile_money_uganda", "mobile_money_rwanda", "mobile_money_ghana"}
-PAY_METHODS: Final = {"card", "bank_transfer", *MOBILE_MONEY.values()}
+# What a page offers that was asked for just this.
+ONLY: Final = {"card": "card", "banktransfer": "bank_transfer", "ussd": "ussd"}
+PAY_METHODS: Final = {*ONLY.values(), *MOBILE_MONEY.values()}
 DEFAULT_SESSION_MINUTES: Final = 1440
 CURRENCY_LENGTH: Final = 3
 
@@ -271,8 +273,8 @@ def fee(amount: Decimal, currency: str) -> Decimal:
 def methods(link: Row) -> list[str]:
     """Return the payment types the hosted page offers, the usual one first."""
     first = MOBILE_MONEY.get(link["currency"], "card")
-    if link["payment_options"] == "card":
-        return ["card"]
+    if link["payment_options"] in ONLY:
+        return [ONLY[link["payment_options"]]]
     return [first] if first == "card" else [first, "card"]
 
 

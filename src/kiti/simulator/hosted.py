@@ -27,7 +27,7 @@ CLOSED: Final = {
     "exhausted": "This payment failed too often. Please start again at the shop.",
     "paid": "This payment has been made already.",
 }
-METHOD_NAMES: Final = {"card": "Card", "mpesa": "M-Pesa"}
+METHOD_NAMES: Final = {"card": "Card", "bank_transfer": "Bank transfer", "ussd": "USSD", "mpesa": "M-Pesa"}
 MOBILE_MONEY_NAME: Final = "Mobile money"
 LONGEST_DELAY_SECONDS: Final = 86_400
 

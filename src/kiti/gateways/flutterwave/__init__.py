@@ -1,4 +1,4 @@
-"""Flutterwave v3: hosted checkout, verification, refunds, webhooks."""
+"""Flutterwave v3: payments, refunds, payouts, settlements, chargebacks, webhooks."""
 
 from kiti.gateways.flutterwave.adapter import Flutterwave
 

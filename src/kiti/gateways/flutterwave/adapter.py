@@ -1,26 +1,32 @@
-"""The Gateway that is Flutterwave v3."""
+"""The Gateway that is Flutterwave v3: hosted pages, verification, refunds, and the way to the verbs beside it."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
 
 from kiti.core.money import Money
-from kiti.gateways.flutterwave import webhooks, wire
+from kiti.gateways.flutterwave import charges, disputes, methods, payouts, settlements, webhooks, wire
+from kiti.gateways.flutterwave.lists import all_rows
 from kiti.gateways.gateway import (
     Authorised,
-    Capabilities,
     Captured,
     CheckoutOpened,
     CheckoutRequest,
     Declined,
+    DirectRequest,
+    GatewayDispute,
+    GatewayPayout,
     GatewayRefund,
-    Method,
+    GatewaySettlement,
     Missing,
+    PayoutRequest,
     Pending,
+    Prompted,
     RefundRequest,
     Rejected,
+    Share,
+    Subaccount,
+    SubaccountRequest,
     Truth,
     Unknown,
     Unreadable,
@@ -35,48 +41,18 @@ LONGEST_SESSION_MINUTES = 1440
 # A decline ends our attempt, and our own page offers the next one; a page that went on would pay for a dead one.
 MOST_ATTEMPTS_ON_A_PAGE = 1
 LONGEST_TITLE = 100
-LONGEST_LINK = 2048
-MOST_PAGES = 50
 MOST_PAGES_OF_A_DAY = 5000
-
-Row = TypeVar("Row", wire.Transaction, wire.Refund)
-
-# An id of Flutterwave's; a webhook or a browser may claim anything, and it becomes part of a path.
-IDENTIFIER = re.compile(r"[0-9]{1,19}", re.ASCII)
-
-# A hosted page offers mobile money under one name for each country.
-MOBILE_MONEY = {
-    "GHS": "mobilemoneyghana",
-    "KES": "mpesa",
-    "MWK": "mobilemoneymalawi",
-    "RWF": "mobilemoneyrwanda",
-    "TZS": "mobilemoneytanzania",
-    "UGX": "mobilemoneyuganda",
-    "XAF": "mobilemoneyfranco",
-    "XOF": "mobilemoneyfranco",
-    "ZMW": "mobilemoneyzambia",
-}
-
-CURRENCIES = frozenset(MOBILE_MONEY) | {"NGN", "USD", "EUR", "GBP", "ZAR"}
 
 
 class Flutterwave:
-    """Hosted checkout, verification and refunds. `base_url` includes the `/v3`.
+    """All that Kiti asks of Flutterwave. `base_url` includes the `/v3`.
 
     Each call ends within `timeout_seconds`; a verb may take a few calls, `list_refunds` up to MOST_PAGES of them.
     No verb may be called inside a transaction (AssertionError).
     """
 
     name = "flutterwave"
-    capabilities = Capabilities(
-        hosted_page=True,
-        authorise_then_capture=False,
-        idempotent_refund=False,
-        link_expiry=True,
-        refund_webhook=True,
-        currencies=CURRENCIES,
-        methods=frozenset({"CARD", "MOBILE_MONEY", "BANK_TRANSFER", "USSD"}),
-    )
+    capabilities = methods.CAPABILITIES
 
     def __init__(
         self, *, base_url: str, secret_key: str, webhook_hash: str, timeout_seconds: float = TIMEOUT_SECONDS
@@ -93,11 +69,8 @@ class Flutterwave:
 
         Rejected is only what a refusal proves: a repeated `tx_ref` is refused because an earlier call did it, so
         that is Unknown. Likewise a refused connection: Rejected would end the payment over a moment's outage.
-
-        Flutterwave wants an e-mail address. A traveller who gave none gets `<digits of the phone number, or the
-        reference>@example.com`: a domain that passes every validator, and that RFC 2606 keeps from being anyone's.
         """
-        options = _payment_options(request.method, request.amount.currency)
+        options = methods.payment_option(request.method, request.amount.currency)
         if isinstance(options, Rejected):
             return options
         minutes = min(max(request.session_minutes, 1), LONGEST_SESSION_MINUTES)
@@ -112,16 +85,19 @@ class Flutterwave:
             "customizations": {"title": request.description[:LONGEST_TITLE]},
             "meta": {"reference": request.reference},
         }
-        answer = wire.read(await self._outside.post("/payments", wire.encode(body)), wire.Link)
+        if request.shares:
+            body["subaccounts"] = [_subaccount(share) for share in request.shares]
+        outcome = await self._outside.post("/payments", wire.encode(body))
+        answer = wire.read(outcome, wire.Link)
         match answer:
-            case wire.Link(link=url) if url.startswith(("https://", "http://")) and len(url) <= LONGEST_LINK:
+            case wire.Link(link=url) if wire.is_address(url):
                 return CheckoutOpened(url=url)
             case wire.Link():
                 return Unknown(reason="a link that is no address")
             case wire.Refused():
-                return _rejected_or_unknown(answer)
+                return wire.rejected_or_unknown(answer)
             case Unknown():
-                return answer
+                return wire.unavailable_or_unknown(outcome, answer)
 
     async def close_checkout(self, url: str) -> bool:
         """Disable the link; an inactive one is as good as closed."""
@@ -160,7 +136,7 @@ class Flutterwave:
     async def captured_on(self, day: date) -> list[Captured | Unreadable] | Unknown:
         """Every successful transaction of a day, from the list of all."""
         days = {"from": day.isoformat(), "to": day.isoformat()}
-        rows = await self._all("/transactions", days, wire.Transaction, most_pages=MOST_PAGES_OF_A_DAY)
+        rows = await all_rows(self._outside, "/transactions", days, wire.Transaction, most_pages=MOST_PAGES_OF_A_DAY)
         if isinstance(rows, Unknown):
             return rows
         found: list[Captured | Unreadable] = []
@@ -177,7 +153,7 @@ class Flutterwave:
 
     async def refund(self, request: RefundRequest) -> GatewayRefund | Rejected | Unknown:
         """Ask for money to go back; `comments` carries our reference. There is no idempotency key."""
-        if IDENTIFIER.fullmatch(request.transaction_id) is None:
+        if wire.IDENTIFIER.fullmatch(request.transaction_id) is None:
             return Rejected(reason="Flutterwave's transaction ids are whole numbers")
         body: dict[str, object] = {"amount": wire.to_wire(request.amount), "comments": request.reference}
         path = f"/transactions/{request.transaction_id}/refund"
@@ -193,7 +169,7 @@ class Flutterwave:
                     reference=request.reference,
                 )
             case wire.Refused():
-                return _rejected_or_unknown(answer)
+                return wire.rejected_or_unknown(answer)
             case Unknown():
                 return answer
 
@@ -206,7 +182,7 @@ class Flutterwave:
         transaction = await self._transaction(transaction_id)
         if not isinstance(transaction, wire.Transaction):
             return _unknown_transaction(transaction)
-        rows = await self._refunds(_days_around(transaction.created_at))
+        rows = await all_rows(self._outside, "/refunds", _days_around(transaction.created_at), wire.Refund)
         if isinstance(rows, Unknown):
             return rows
         found: list[GatewayRefund] = []
@@ -220,7 +196,7 @@ class Flutterwave:
 
     async def refund_status(self, refund_id: str) -> GatewayRefund | Missing | Unknown:
         """How far a refund has come; a refund does not tell its currency, so its transaction is asked for."""
-        if IDENTIFIER.fullmatch(refund_id) is None:
+        if wire.IDENTIFIER.fullmatch(refund_id) is None:
             return Missing()
         row = wire.read(await self._outside.get(f"/refunds/{refund_id}"), wire.Refund)
         if isinstance(row, wire.Refused):
@@ -233,6 +209,58 @@ class Flutterwave:
         if not isinstance(transaction, wire.Transaction):
             return _unknown_transaction(transaction)
         return wire.refund(row, transaction_id=str(transaction.id), currency=transaction.currency)
+
+    def direct_countries(self, currency: str) -> frozenset[str]:
+        """The countries whose phones can be asked to pay in this currency."""
+        return methods.DIRECT[currency][1] if currency in methods.DIRECT else frozenset()
+
+    def objection_to_phone(self, phone: str, *, currency: str) -> str | None:
+        """Why a number cannot be asked to pay in this currency; None: it can."""
+        return methods.objection_to_phone(phone, currency=currency)
+
+    async def charge(self, request: DirectRequest) -> Prompted | Rejected | Unknown:
+        """Ask a phone to approve a payment."""
+        return await charges.charge(self._outside, request)
+
+    async def fee_of(self, amount: Money) -> Decimal | Rejected | Unknown:
+        """What Flutterwave keeps of this amount, in minor units."""
+        return await charges.fee_of(self._outside, amount)
+
+    async def pay_out(self, request: PayoutRequest) -> GatewayPayout | Rejected | Unknown:
+        """Send money to an operator's bank or mobile money account."""
+        return await payouts.pay_out(self._outside, request)
+
+    async def find_payout(self, reference: str) -> GatewayPayout | Missing | Unknown:
+        """How far the transfer of our reference has come."""
+        return await payouts.find_payout(self._outside, reference)
+
+    async def open_subaccount(self, request: SubaccountRequest) -> Subaccount | Rejected | Unknown:
+        """Open an account that payments can be split to."""
+        return await payouts.open_subaccount(self._outside, request)
+
+    async def subaccounts(self) -> list[Subaccount] | Unknown:
+        """All accounts that payments can be split to."""
+        return await payouts.subaccounts(self._outside)
+
+    async def settlements_between(self, first: date, last: date) -> list[GatewaySettlement] | Unknown:
+        """What was paid into our bank account on these days."""
+        return await settlements.settlements_between(self._outside, first, last)
+
+    async def disputes_between(self, first: date, last: date) -> list[GatewayDispute] | Unknown:
+        """The chargebacks that were opened on these days."""
+        return await disputes.disputes_between(self._outside, self._transaction, first, last)
+
+    async def answer_dispute(
+        self, dispute_id: str, *, accept: bool, comment: str
+    ) -> GatewayDispute | Rejected | Unknown:
+        """Accept a chargeback, or decline it with a comment that holds the address of a proof."""
+        return await disputes.answer_dispute(
+            self._outside, self._transaction, dispute_id, accept=accept, comment=comment
+        )
+
+    def is_resting(self) -> bool:
+        """Whether the circuit is open."""
+        return self._outside.is_resting()
 
     def is_authentic(self, headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG002 - nothing signs it
         """Whether the header holds the shared secret. The body is not covered by it."""
@@ -255,7 +283,7 @@ class Flutterwave:
         await self._outside.close()
 
     async def _transaction(self, transaction_id: str) -> wire.Transaction | Missing | Unknown:
-        if IDENTIFIER.fullmatch(transaction_id) is None:
+        if wire.IDENTIFIER.fullmatch(transaction_id) is None:
             return Missing()
         answer = wire.read(await self._outside.get(f"/transactions/{transaction_id}/verify"), wire.Transaction)
         if isinstance(answer, wire.Refused):
@@ -277,56 +305,19 @@ class Flutterwave:
                 return await self.verify(str(row.id))
         return None
 
-    async def _refunds(self, days: Mapping[str, str]) -> list[wire.Refund] | Unknown:
-        """All refunds of these days."""
-        return await self._all("/refunds", days, wire.Refund, most_pages=MOST_PAGES)
-
-    async def _all(
-        self, path: str, params: Mapping[str, str], shape: type[Row], *, most_pages: int
-    ) -> list[Row] | Unknown:
-        """All rows of a list, each once; Unknown unless the last page was seen."""
-        found: dict[str, Row] = {}
-        for number in range(1, most_pages + 1):
-            page = wire.read_page(await self._outside.get(path, {**params, "page": str(number)}))
-            if isinstance(page, Unknown):
-                return page
-            rows = wire.rows_of(page, shape)
-            if isinstance(rows, Unknown):
-                return rows
-            known = len(found)
-            found.update((str(row.id), row) for row in rows)
-            is_last = len(found) == known if page.total_pages is None else number >= page.total_pages
-            if is_last:
-                return list(found.values())
-        return Unknown(reason=f"more than {most_pages} pages of {path}")
-
-
-def _payment_options(method: Method, currency: str) -> str | Rejected:
-    if currency not in CURRENCIES:
-        return Rejected(reason=f"Flutterwave is not asked to take {currency}")
-    match method:
-        case "CARD":
-            return "card"
-        case "BANK_TRANSFER":
-            return "banktransfer"
-        case "USSD":
-            return "ussd"
-        case "MOBILE_MONEY":
-            return MOBILE_MONEY.get(currency) or Rejected(reason=f"there is no mobile money in {currency}")
-        case "CASH":
-            return Rejected(reason="Flutterwave takes no cash")
-
 
 def _customer(request: CheckoutRequest) -> dict[str, object]:
-    digits = "".join(c for c in request.customer_phone if c in "0123456789")
-    email = request.customer_email or f"{digits or request.reference}@example.com"
+    email = wire.email_for(request.customer_email, phone=request.customer_phone, reference=request.reference)
     return {"email": email, "name": request.customer_name, "phonenumber": request.customer_phone}
 
 
-def _rejected_or_unknown(refused: wire.Refused) -> Rejected | Unknown:
-    if refused.is_definite():
-        return Rejected(reason=refused.message)
-    return Unknown(reason=f"HTTP {refused.http_status}: {refused.message}")
+def _subaccount(share: Share) -> dict[str, object]:
+    """What the operator gets of this payment, flat; the rest is ours."""
+    return {
+        "id": share.subaccount_id,
+        "transaction_charge_type": "flat_subaccount",
+        "transaction_charge": wire.to_wire(share.amount),
+    }
 
 
 def _unknown_transaction(answer: Missing | Unknown) -> Unknown:

@@ -19,7 +19,9 @@ from kiti.gateways.gateway import (
     Missing,
     Pending,
     RefundStatus,
+    Rejected,
     Truth,
+    Unavailable,
     Unknown,
     UnreadableAmount,
 )
@@ -39,6 +41,14 @@ CONFLICT = 409
 
 # A refusal because it was done before: then it may well be our own call whose answer was lost.
 DONE_BEFORE = re.compile(r"duplicate|already|(?<!not )exists|unique|taken|has been (used|refunded)", re.IGNORECASE)
+
+# An id of Flutterwave's; a webhook or a browser may claim anything, and it becomes part of a path.
+IDENTIFIER = re.compile(r"[0-9]{1,19}", re.ASCII)
+
+LONGEST_LINK = 2048
+
+# The gateway does not let us in: that says nothing about what was asked for.
+NOT_LET_IN = {401, 403}
 
 # All that decoding may raise for bytes that a stranger wrote.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -104,13 +114,24 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_definite(self) -> bool:
         """Whether the refusal proves that nothing was done, now or by an earlier call of ours."""
-        if self.http_status not in CLIENT_ERRORS or self.http_status == CONFLICT:
-            return False
-        return DONE_BEFORE.search(self.message) is None
+        return self.http_status in CLIENT_ERRORS and not self.was_done_before()
+
+    def was_done_before(self) -> bool:
+        """Whether it was refused because an earlier call, perhaps our own, did it."""
+        return self.http_status == CONFLICT or DONE_BEFORE.search(self.message) is not None
 
     def is_unknown_id(self) -> bool:
         """Whether it says that there is no such thing."""
         return self.is_bare and self.http_status in UNKNOWN_ID_HTTP_STATUSES
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """A successful answer, its parts still unread."""
+
+    status: str
+    message: str | None = None
+    data: msgspec.Raw = NOTHING
+    meta: msgspec.Raw = NOTHING
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,30 +174,63 @@ def to_minor_exact(amount: Decimal | int | str, currency: str) -> Decimal:
     return minor
 
 
+def envelope(outcome: Answered | NotAnswered) -> Envelope | Refused | Unknown:
+    """A successful answer, an error, or Unknown for everything else."""
+    if isinstance(outcome, NotAnswered):
+        return Unknown(reason=outcome.reason)
+    try:
+        answer = msgspec.json.decode(outcome.body, type=Envelope)
+    except UNREADABLE:
+        told = f"HTTP {outcome.status} with a body that is not Flutterwave's"
+        if outcome.status in NOT_LET_IN:
+            return Refused(http_status=outcome.status, message=told, is_bare=True)
+        return Unknown(reason=told)
+    is_bare = bytes(answer.data) == b"null"
+    if answer.status == "error":
+        message = printable(answer.message or "no message")
+        return Refused(http_status=outcome.status, message=message, is_bare=is_bare)
+    if answer.status != "success" or outcome.status not in range(200, 300):
+        return Unknown(reason=f"HTTP {outcome.status} with status {printable(answer.status)!r}")
+    return answer
+
+
+def number(raw: msgspec.Raw, *, absent: Decimal | None = None) -> Decimal:
+    """A number or a string of one, exactly; raises ValueError, also for null unless `absent` stands in."""
+    try:
+        found = msgspec.json.decode(raw, type=Decimal | None)
+    except UNREADABLE:
+        raise ValueError(f"{bytes(raw)[:40]!r} is not a number") from None
+    if found is not None:
+        return found
+    if absent is None:
+        raise ValueError("no amount is given")
+    return absent
+
+
 def read(outcome: Answered | NotAnswered, shape: type[T]) -> T | Refused | Unknown:
     """The data of a successful answer, an error envelope, or Unknown for everything else."""
-    envelope = _envelope(outcome)
-    if not isinstance(envelope, _Envelope):
-        return envelope
+    answer = envelope(outcome)
+    if not isinstance(answer, Envelope):
+        return answer
     try:
-        return msgspec.json.decode(envelope.data, type=shape)
+        return msgspec.json.decode(answer.data, type=shape)
     except UNREADABLE as error:
         return Unknown(reason=f"data of another shape: {printable(str(error))}")
 
 
 def read_page(outcome: Answered | NotAnswered) -> Page | Unknown:
     """One page of a list."""
-    envelope = _envelope(outcome)
-    if isinstance(envelope, Unknown):
-        return envelope
-    if isinstance(envelope, Refused):
-        return Unknown(reason=f"HTTP {envelope.http_status}: {envelope.message}")
+    answer = envelope(outcome)
+    if isinstance(answer, Unknown):
+        return answer
+    if isinstance(answer, Refused):
+        return Unknown(reason=f"HTTP {answer.http_status}: {answer.message}")
     try:
-        meta = msgspec.json.decode(envelope.meta, type=_Meta | None)
+        meta = msgspec.json.decode(answer.meta, type=_Meta | None)
     except UNREADABLE:
         return Unknown(reason="a list without the numbers of its pages")
     info = meta.page_info if meta is not None else None
-    return Page(rows=envelope.data, total_pages=None if info is None else info.total_pages)
+    return Page(rows=answer.data, total_pages=None if info is None else info.total_pages)
 
 
 def rows_of(page: Page, shape: type[T]) -> list[T] | Unknown:
@@ -202,6 +256,21 @@ def truth(transaction: Transaction) -> Truth:
             return Unknown(reason=f"a transaction's status is {printable(other)!r}")
 
 
+def rejected_or_unknown(refused: Refused) -> Rejected | Unknown:
+    """What an error means to a request to do something; Unavailable where it is our key that is refused."""
+    if refused.http_status in NOT_LET_IN:
+        return Unavailable(reason=f"HTTP {refused.http_status}: {refused.message}")
+    if refused.is_definite():
+        return Rejected(reason=refused.message)
+    return Unknown(reason=f"HTTP {refused.http_status}: {refused.message}")
+
+
+def unavailable_or_unknown(outcome: Answered | NotAnswered, answer: Unknown) -> Unavailable | Unknown:
+    """Unavailable where the request was not even sent."""
+    is_withheld = isinstance(outcome, NotAnswered) and outcome.was_withheld
+    return Unavailable(reason=answer.reason) if is_withheld else answer
+
+
 def missing_or_unknown(refused: Refused) -> Missing | Unknown:
     """What an error means to a question."""
     if refused.is_unknown_id():
@@ -212,7 +281,7 @@ def missing_or_unknown(refused: Refused) -> Missing | Unknown:
 def refund(row: Refund, *, transaction_id: str, currency: str, reference: str = "") -> GatewayRefund | Unknown:
     """A refund in minor units; Unknown when its amount cannot be read. `reference` stands in for no comment."""
     try:
-        amount = to_minor_exact(_number(row.amount_refunded), currency)
+        amount = to_minor_exact(number(row.amount_refunded), currency)
     except (ValueError, UnknownCurrency) as error:
         return Unknown(reason=f"refund {printable(str(row.id))}: {printable(str(error))}")
     meta = _refund_meta(row.meta)
@@ -236,16 +305,24 @@ def refund_status(status: str, *, disburse_status: str | None) -> RefundStatus:
     return "succeeded" if said.startswith(PAID_OUT_PREFIX) else "pending"
 
 
+def is_address(url: str) -> bool:
+    """Whether a browser may be sent there."""
+    return url.startswith(("https://", "http://")) and len(url) <= LONGEST_LINK
+
+
+def email_for(email: str, *, phone: str, reference: str) -> str:
+    """The traveller's address; Flutterwave wants one.
+
+    A traveller who gave none gets `<digits of the phone number, or the reference>@example.com`: a domain that passes
+    every validator, and that RFC 2606 keeps from being anyone's.
+    """
+    digits = "".join(c for c in phone if c in "0123456789")
+    return email or f"{digits or reference}@example.com"
+
+
 def printable(text: str) -> str:
     """The gateway's words, bounded and without control characters, fit for a log and a database."""
     return "".join(c if c.isprintable() else " " for c in text[:LONGEST_REASON])
-
-
-class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    status: str
-    message: str | None = None
-    data: msgspec.Raw = NOTHING
-    meta: msgspec.Raw = NOTHING
 
 
 class _PageInfo(msgspec.Struct, frozen=True):
@@ -261,25 +338,9 @@ class _RefundMeta(msgspec.Struct, frozen=True):
     disburse_message: str | None = None
 
 
-def _envelope(outcome: Answered | NotAnswered) -> _Envelope | Refused | Unknown:
-    if isinstance(outcome, NotAnswered):
-        return Unknown(reason=outcome.reason)
-    try:
-        envelope = msgspec.json.decode(outcome.body, type=_Envelope)
-    except UNREADABLE:
-        return Unknown(reason=f"HTTP {outcome.status} with a body that is not Flutterwave's")
-    is_bare = bytes(envelope.data) == b"null"
-    if envelope.status == "error":
-        message = printable(envelope.message or "no message")
-        return Refused(http_status=outcome.status, message=message, is_bare=is_bare)
-    if envelope.status != "success" or outcome.status not in range(200, 300):
-        return Unknown(reason=f"HTTP {outcome.status} with status {printable(envelope.status)!r}")
-    return envelope
-
-
 def _captured(transaction: Transaction) -> Captured:
     try:
-        amount = from_wire(_number(transaction.amount), transaction.currency)
+        amount = from_wire(number(transaction.amount), transaction.currency)
         fee = _fee_of_ours(transaction)
     except (ValueError, UnknownCurrency) as error:
         raise UnreadableAmount(
@@ -297,24 +358,11 @@ def _fee_of_ours(transaction: Transaction) -> Decimal:
     A customer who bears the fee is charged 50.72 for 50, and the whole 50 reaches us.
     """
     currency = transaction.currency
-    fee = to_minor_exact(_number(transaction.app_fee, absent=Decimal(0)), currency)
-    asked = _number(transaction.amount)
-    charged = _number(transaction.charged_amount, absent=asked)
+    fee = to_minor_exact(number(transaction.app_fee, absent=Decimal(0)), currency)
+    asked = number(transaction.amount)
+    charged = number(transaction.charged_amount, absent=asked)
     on_top = max(to_minor_exact(charged, currency) - to_minor_exact(asked, currency), Decimal(0))
     return max(fee - on_top, Decimal(0))
-
-
-def _number(raw: msgspec.Raw, *, absent: Decimal | None = None) -> Decimal:
-    """A number or a string of one, exactly; raises ValueError, also for null unless `absent` stands in."""
-    try:
-        found = msgspec.json.decode(raw, type=Decimal | None)
-    except UNREADABLE:
-        raise ValueError(f"{bytes(raw)[:40]!r} is not a number") from None
-    if found is not None:
-        return found
-    if absent is None:
-        raise ValueError("no amount is given")
-    return absent
 
 
 def _refund_meta(raw: msgspec.Raw) -> _RefundMeta:

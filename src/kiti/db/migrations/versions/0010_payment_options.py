@@ -1,4 +1,4 @@
-"""Through which gateway a method of payment goes."""
+"""Which gateway takes what, and payments that a phone is asked for."""
 
 from pathlib import Path
 
