@@ -73,7 +73,8 @@ CREATE INDEX settlement_made ON settlement (id DESC) INCLUDE (operator_id, state
 CREATE INDEX settlement_to_carry ON settlement (operator_id, currency)
 WHERE state = 'carried' AND carried_into IS NULL;
 
--- Which entries of the ledger a statement is made of. No entry can be in two of them.
+-- Which entries of the ledger a statement is made of. No entry can be in two of them, and none can go away again: the
+-- ledger is append-only.
 CREATE TABLE settlement_line (
     booking_id uuid NOT NULL,
     transfer_id uuid NOT NULL,
@@ -81,8 +82,7 @@ CREATE TABLE settlement_line (
     trip_id uuid, -- where the entry is about one trip
     kind text NOT NULL CHECK (kind IN ('gross', 'refund', 'commission', 'fee', 'other')),
     amount bigint NOT NULL CHECK (amount <> 0), -- as the operator sees it: what they get is above zero
-    PRIMARY KEY (booking_id, transfer_id),
-    FOREIGN KEY (booking_id, transfer_id) REFERENCES transfer (booking_id, id)
+    PRIMARY KEY (booking_id, transfer_id)
 );
 CREATE INDEX settlement_line_of ON settlement_line (settlement_id, booking_id);
 
