@@ -25,6 +25,8 @@ from kiti.flows.holds import group_extensions, group_releases
 from kiti.flows.house import House
 from kiti.flows.rooms import Rooms
 from kiti.gateways.flutterwave import Flutterwave
+from kiti.gateways.flutterwave_v4 import FlutterwaveV4
+from kiti.gateways.gateway import Gateway
 from kiti.gateways.mail import mailer_of
 from kiti.gateways.sms import texter_of
 from kiti.tickets import actions as tickets
@@ -43,13 +45,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
     db = Database(settings.database_url)
     await db.open()
     queue = Queue(db)
-    gateways = {
-        "flutterwave": Flutterwave(
-            base_url=settings.flutterwave_base_url,
-            secret_key=settings.flutterwave_secret_key,
-            webhook_hash=settings.flutterwave_webhook_hash,
-        )
-    }
+    gateways = gateways_of(settings)
     mailer, texter = mailer_of(settings.mail), texter_of(settings.sms)
     try:
         async with db.transaction() as tx:
@@ -79,6 +75,27 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         await mailer.close()
         await texter.close()
         await db.close()
+
+
+def gateways_of(settings: Settings) -> dict[str, Gateway]:
+    """Every way to be paid that has its keys; the first that takes a method is asked, unless a caller names one."""
+    gateways: dict[str, Gateway] = {
+        "flutterwave": Flutterwave(
+            base_url=settings.flutterwave_base_url,
+            secret_key=settings.flutterwave_secret_key,
+            webhook_hash=settings.flutterwave_webhook_hash,
+        )
+    }
+    v4 = settings.flutterwave_v4
+    if v4 is not None:
+        gateways["flutterwave_v4"] = FlutterwaveV4(
+            base_url=v4.base_url,
+            token_url=v4.token_url,
+            client_id=v4.client_id,
+            client_secret=v4.client_secret,
+            webhook_secret=v4.webhook_secret,
+        )
+    return gateways
 
 
 async def work(house: House) -> None:

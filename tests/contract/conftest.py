@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.contract.gateways import ADAPTERS, Simulator
+from tests.contract.gateways import SUBJECTS, Simulator, Subject
 from tests.simulated import free_port
 
 from kiti.gateways.gateway import Gateway
@@ -23,6 +23,8 @@ def running_simulator() -> Iterator[Simulator]:
             *(sys.executable, "-m", "kiti.simulator", "--port", str(port)),
             *("--webhook-url", "http://127.0.0.1:9/webhook"),
             *("--secret-key", Simulator.secret_key, "--webhook-hash", Simulator.webhook_hash),
+            *("--v4-client-id", Simulator.v4_client_id, "--v4-client-secret", Simulator.v4_client_secret),
+            *("--v4-webhook-secret", Simulator.v4_webhook_secret),
         ]
     )
     url = f"http://127.0.0.1:{port}"
@@ -41,10 +43,16 @@ def simulator(running_simulator: Simulator) -> Iterator[Simulator]:
     running_simulator.be_good()
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
-async def gateway(request: pytest.FixtureRequest, simulator: Simulator) -> AsyncIterator[Gateway]:
-    """Each adapter, talking to the simulator."""
-    adapter = ADAPTERS[request.param](simulator)
+@pytest.fixture(params=sorted(SUBJECTS))
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """Each adapter of the contract, with the words of its gateway."""
+    return SUBJECTS[request.param]
+
+
+@pytest.fixture
+async def gateway(subject: Subject, simulator: Simulator) -> AsyncIterator[Gateway]:
+    """The adapter, talking to the simulator."""
+    adapter = subject.make(simulator)
     yield adapter
     await adapter.close()
 

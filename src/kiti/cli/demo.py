@@ -18,6 +18,7 @@ from kiti.cli.serve import check_port_free, database, seed
 from kiti.core.errors import KitiError
 from kiti.core.settings import Settings, load
 from kiti.flows.seed_demo import DEMO_PASSWORD, DEMO_STAFF
+from kiti.simulator.machine import Config
 
 console = Console(soft_wrap=True)
 START_TIMEOUT_SECONDS = 60.0
@@ -55,18 +56,21 @@ def demo(reload: bool) -> None:  # noqa: FBT001 - click's way
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep transactions in this file.")
 @click.option("--retry-seconds", type=float, default=1800.0, show_default=True, help="Between webhook deliveries.")
 def simulator(host: str, port: int, webhook_url: str, state: Path | None, retry_seconds: float) -> None:
-    """Speak Flutterwave v3 over HTTP, with buttons instead of banks."""
+    """Speak Flutterwave v3 and v4 over HTTP, with buttons instead of banks."""
     settings = load({**os.environ, "KITI_DEMO": "1"})
     check_port_free(host, port)
-    flutterwave_simulator.run(
-        host=host,
-        port=port,
+    v4 = settings.flutterwave_v4
+    assert v4 is not None, "the demo brings its own"
+    config = Config(
         webhook_url=webhook_url,
         secret_key=settings.flutterwave_secret_key,
         webhook_hash=settings.flutterwave_webhook_hash,
-        state=state,
         retry_seconds=retry_seconds,
+        v4_client_id=v4.client_id,
+        v4_client_secret=v4.client_secret,
+        v4_webhook_secret=v4.webhook_secret,
     )
+    flutterwave_simulator.run(config, host=host, port=port, state=state)
 
 
 def _seed(settings: Settings) -> None:
@@ -85,6 +89,8 @@ def _start(settings: Settings) -> list[Child]:
         "KITI_DEMO": "1",
         "DATABASE_URL": settings.database_url,
         "FLUTTERWAVE_BASE_URL": f"{gateway}/v3",
+        "FLUTTERWAVE_V4_BASE_URL": f"{gateway}/v4",
+        "FLUTTERWAVE_V4_TOKEN_URL": f"{gateway}/idp/realms/flutterwave/protocol/openid-connect/token",
         "KITI_HOST": settings.host,
         "KITI_PORT": str(settings.port),
     }

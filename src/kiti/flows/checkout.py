@@ -98,7 +98,7 @@ async def _standing_attempt(house: House, booking: UUID) -> Payment | None:
             payment = await payment_reads.newest_of_booking(reader, booking=booking)
         if payment is None or not payment.is_open:
             return None
-        if payment.checkout_url is not None:
+        if payment.checkout_url is not None or payment.state == "pending":
             return payment
         age = (payment.now - payment.created_at).total_seconds()
         if payment.state == "unknown" or age > FIRST_POLL_SECONDS:
@@ -182,7 +182,8 @@ async def _record_answer(house: House, payment: Payment, answer: CheckoutOpened 
         case CheckoutOpened(url=url):
             opened = await house.db.run(lambda tx: _answered(tx, payment, to="pending", reason="page opened", url=url))
             if opened.state == "cancelled":
-                await house.gateway(payment.gateway).close_checkout(url)
+                if url is not None:
+                    await house.gateway(payment.gateway).close_checkout(url)
                 raise HoldLapsed("The hold ended meanwhile. Search again: the seats may still be free.")
             return opened
         case Rejected(reason=reason):
@@ -200,7 +201,7 @@ async def _answered(
     now = await payment_reads.by_id(tx, payment=payment.id)
     if now.state != "submitting":
         return now  # the poller or a webhook was quicker
-    if url is not None and not booking.is_holding:
+    if to == "pending" and not booking.is_holding:
         return await payments.move(tx, payment=now, to="cancelled", reason="The hold ended.", checkout_url=url)
     await payments.move(tx, payment=now, to=to, reason=reason, checkout_url=url)
     return await payment_reads.by_id(tx, payment=payment.id)
@@ -215,7 +216,8 @@ async def _fail(tx: Transaction, house: House, payment: Payment, reason: str) ->
 
 
 def _choose(house: House, intent: Intent) -> Gateway:
-    name = intent.gateway or next(iter(house.gateways))
+    takers = [name for name, one in house.gateways.items() if intent.method in one.capabilities.methods]
+    name = intent.gateway or next(iter(takers or house.gateways))
     if name not in house.gateways:
         raise InvalidInput("gateway", f"There is no gateway {name!r}. Use one of {', '.join(house.gateways)}.")
     gateway = house.gateways[name]

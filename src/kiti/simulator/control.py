@@ -1,7 +1,7 @@
 """The control API below `/_sim`: for tests and demonstrations, never part of Flutterwave."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from litestar import Request, Response, delete, get, post
@@ -13,6 +13,7 @@ from kiti.simulator.charges import Action, PayOptions
 from kiti.simulator.faults import ApiFault, WebhookFault
 from kiti.simulator.machine import Config, GatewayRefusalError, Machine
 from kiti.simulator.store import Row
+from kiti.simulator.v4 import wire as v4
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -54,6 +55,7 @@ class SendOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     body: Any
     verif_hash: str | None = None
+    version: Literal["v3", "v4"] = "v3"
     copies: int = 1
     concurrency: int = 1
 
@@ -134,8 +136,9 @@ async def replay(request: AnyRequest) -> Response[bytes]:
         tx["id"],
     )
     if body is None:
-        body = wire.ENCODER.encode(wire.charge_event(tx)).decode()
-    return await _post_copies(machine, body=body, verif_hash=None, copies=order.copies, concurrency=order.concurrency)
+        event = v4.charge_event(tx) if tx["version"] == "v4" else wire.charge_event(tx)
+        body = wire.ENCODER.encode(event).decode()
+    return await _post_copies(machine, body=body, verif_hash=None, order=order, version=tx["version"])
 
 
 @post("/_sim/webhooks/send", status_code=200)
@@ -146,8 +149,8 @@ async def send(request: AnyRequest) -> Response[bytes]:
         machine_of(request),
         body=wire.ENCODER.encode(order.body).decode(),
         verif_hash=order.verif_hash,
-        copies=order.copies,
-        concurrency=order.concurrency,
+        order=order,
+        version=order.version,
     )
 
 
@@ -226,12 +229,17 @@ ROUTES: Final[list[HTTPRouteHandler]] = [
 
 
 async def _post_copies(
-    machine: Machine, *, body: str, verif_hash: str | None, copies: int, concurrency: int
+    machine: Machine, *, body: str, verif_hash: str | None, order: ReplayOrder | SendOrder, version: str
 ) -> Response[bytes]:
-    if not (1 <= copies <= MOST_COPIES and 1 <= concurrency <= MOST_CONCURRENT):
+    if not (1 <= order.copies <= MOST_COPIES and 1 <= order.concurrency <= MOST_CONCURRENT):
         raise GatewayRefusalError(f"copies is 1 to {MOST_COPIES}, concurrency 1 to {MOST_CONCURRENT}")
     statuses = await webhooks.post_copies(
-        machine, body=body, verif_hash=verif_hash, copies=copies, concurrency=concurrency
+        machine,
+        body=body,
+        verif_hash=verif_hash,
+        copies=order.copies,
+        concurrency=order.concurrency,
+        version=version,
     )
     return _json({"statuses": statuses})
 

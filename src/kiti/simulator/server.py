@@ -17,6 +17,8 @@ from kiti.simulator.gate import Gate
 from kiti.simulator.machine import Config, GatewayRefusalError, Machine
 from kiti.simulator.store import Store
 from kiti.simulator.timers import Action, run_timers
+from kiti.simulator.v4 import api as v4
+from kiti.simulator.v4.errors import refusal as v4_refusal
 from kiti.simulator.webhooks import run_courier
 
 LARGEST_BODY_BYTES: Final = 1_000_000
@@ -31,31 +33,16 @@ TIMER_ACTIONS: Final[dict[str, Action]] = {
 }
 
 
-def run(
-    *,
-    host: str,
-    port: int,
-    webhook_url: str,
-    secret_key: str,
-    webhook_hash: str,
-    state: Path | str | None,
-    retry_seconds: float,
-) -> None:
+def run(config: Config, *, host: str, port: int, state: Path | str | None) -> None:
     """Serve in the foreground, in this process, until SIGTERM or SIGINT."""
-    config = Config(
-        webhook_url=webhook_url,
-        webhook_hash=webhook_hash,
-        secret_key=secret_key,
-        retry_seconds=retry_seconds,
-    )
     asyncio.run(_serve(config, host=host, port=port, state=None if state is None else Path(state)))
 
 
 def create_app(machine: Machine) -> ASGIApp:
     """Return the ASGI application: the gateway, its pages and the control API."""
     app = Litestar(
-        route_handlers=[*api.ROUTES, *hosted.ROUTES, *control.ROUTES],
-        exception_handlers={GatewayRefusalError: api.refusal, HTTPException: _refused_by_http},
+        route_handlers=[*api.ROUTES, *v4.ROUTES, *hosted.ROUTES, *control.ROUTES],
+        exception_handlers={GatewayRefusalError: _refused, HTTPException: _refused_by_http},
         state=State({"machine": machine}),
         openapi_config=None,
         # Litestar would set up the root logger, and every webhook would become a line.
@@ -96,5 +83,10 @@ async def _serve(config: Config, *, host: str, port: int, state: Path | None) ->
         machine.store.close()
 
 
+def _refused(request: Request[Any, Any, Any], error: GatewayRefusalError) -> Response[bytes]:
+    """In the words of the version that was asked."""
+    return v4_refusal(error) if request.url.path.startswith("/v4/") else api.refusal(request, error)
+
+
 def _refused_by_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    return api.refusal(request, GatewayRefusalError(error.detail or "Error", http_status=error.status_code))
+    return _refused(request, GatewayRefusalError(error.detail or "Error", http_status=error.status_code))

@@ -73,7 +73,14 @@ CREATE TABLE IF NOT EXISTS delivery (
 CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (next_at)
   WHERE state IN ('waiting', 'held');
 CREATE INDEX IF NOT EXISTS delivery_by_tx ON delivery (tx_id);
+CREATE TABLE IF NOT EXISTS v4_customer (email TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, customer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS v4_answer (
+  key TEXT PRIMARY KEY, status INTEGER NOT NULL, body TEXT NOT NULL, created_at REAL NOT NULL
+);
 """
+
+# Columns that files of earlier versions lack: which version of the API a row was made and is announced with.
+LATER_COLUMNS: Final = dict.fromkeys(("link", "tx", "transfer", "delivery"), "version TEXT NOT NULL DEFAULT 'v3'")
 
 NUMBERED: Final = ("tx", "refund", "transfer", "subaccount", "chargeback", "settlement")
 EPOCH_2024: Final = 1_704_067_200
@@ -90,6 +97,7 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript(SCHEMA)
+        self._add_later_columns()
         self._start_ids_late()
         # A webhook that was on its way when the process died was perhaps not received: send it
         # again, as the real one would.
@@ -134,6 +142,12 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _add_later_columns(self) -> None:
+        for table, column in LATER_COLUMNS.items():
+            known = {row["name"] for row in self.all("SELECT name FROM pragma_table_info(?)", table)}
+            if column.partition(" ")[0] not in known:
+                self.run(f"ALTER TABLE {table} ADD COLUMN {column}")
 
     def _start_ids_late(self) -> None:
         """Begin ids above those of an earlier run in memory, so that no caller sees one twice."""

@@ -5,6 +5,9 @@ Only HTTP 200 acknowledges. A delivery is `waiting` (or `held`, to be reordered)
 """
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import time
 from typing import Any, Final
 
@@ -13,6 +16,7 @@ from kiti.simulator.faults import WebhookFault
 from kiti.simulator.machine import Machine, wait_for_bell
 from kiti.simulator.postbox import Postbox
 from kiti.simulator.store import Row
+from kiti.simulator.v4 import wire as v4
 
 CONCURRENT_POSTS: Final = 64
 REORDER_GAP_SECONDS: Final = 0.05
@@ -23,7 +27,11 @@ NO_FAULT: Final = WebhookFault()
 def announce_charge(machine: Machine, *, tx: Row) -> None:
     """Write down the webhook for a transaction that has ended, well or badly."""
     fault = machine.faults.for_webhook("charge") or NO_FAULT
-    if fault.shape == "legacy":
+    if tx["version"] == "v4":
+        body = v4.charge_event(tx)
+        if fault.lie:
+            body["data"] = fault.lie.told_about(body["data"])
+    elif fault.shape == "legacy":
         body = wire.charge_event_flat(tx)
         body = fault.lie.told_about(body) if fault.lie else body
         if fault.lie and fault.lie.tx_ref is not None:
@@ -32,14 +40,17 @@ def announce_charge(machine: Machine, *, tx: Row) -> None:
         body = wire.charge_event(tx)
         if fault.lie:
             body["data"] = fault.lie.told_about(body["data"])
-    _enqueue(machine, fault=fault, kind="charge", subject=tx["id"], tx_id=tx["id"], body=body)
+    _enqueue(machine, fault=fault, kind="charge", subject=tx["id"], tx_id=tx["id"], body=body, version=tx["version"])
 
 
 def announce_refund(machine: Machine, *, refund: Row) -> None:
     """Write down the webhook for a refund that has begun or ended."""
     fault = machine.faults.for_webhook("refund") or NO_FAULT
-    body = wire.refund_event(refund)
-    if fault.lie:
+    version = machine.store.value("SELECT version FROM tx WHERE id = ?", refund["tx_id"])
+    body = v4.refund_event(refund) if version == "v4" else wire.refund_event(refund)
+    if fault.lie and version == "v4":
+        body["data"] = fault.lie.told_about(body["data"])
+    elif fault.lie:
         body = fault.lie.told_about(body)
         body["AmountRefunded"] = body.pop("amount", body["AmountRefunded"])
     _enqueue(
@@ -49,19 +60,30 @@ def announce_refund(machine: Machine, *, refund: Row) -> None:
         subject=refund["id"],
         tx_id=refund["tx_id"],
         body=body,
+        version=version,
     )
 
 
 def announce_transfer(machine: Machine, *, transfer: Row) -> None:
     """Write down the webhook for a transfer that has ended, well or badly."""
     fault = machine.faults.for_webhook("transfer") or NO_FAULT
-    if fault.shape == "legacy":
+    if transfer["version"] == "v4":
+        body, inside = v4.transfer_event(transfer), "data"
+    elif fault.shape == "legacy":
         body, inside = wire.transfer_event_wrapped(transfer), "transfer"
     else:
         body, inside = wire.transfer_event(transfer), "data"
     if fault.lie:
         body[inside] = fault.lie.told_about(body[inside])
-    _enqueue(machine, fault=fault, kind="transfer", subject=transfer["id"], tx_id=None, body=body)
+    _enqueue(
+        machine,
+        fault=fault,
+        kind="transfer",
+        subject=transfer["id"],
+        tx_id=None,
+        body=body,
+        version=transfer["version"],
+    )
 
 
 async def run_courier(machine: Machine) -> None:
@@ -79,7 +101,7 @@ async def run_courier(machine: Machine) -> None:
 
 
 async def post_copies(
-    machine: Machine, *, body: str, verif_hash: str | None, copies: int, concurrency: int
+    machine: Machine, *, body: str, verif_hash: str | None, copies: int, concurrency: int, version: str = "v3"
 ) -> list[int]:
     """Post the same bytes so many times, and return the statuses; 0 is a connection error."""
     statuses: list[int] = []
@@ -88,7 +110,7 @@ async def post_copies(
         postbox = Postbox()
         try:
             while next(left, None) is not None:
-                statuses.append(await _post(machine, postbox, body=body, verif_hash=verif_hash))
+                statuses.append(await _post(machine, postbox, body=body, verif_hash=verif_hash, version=version))
         finally:
             postbox.close()
 
@@ -105,6 +127,7 @@ def _enqueue(
     subject: int,
     tx_id: int | None,
     body: dict[str, Any],
+    version: str,
 ) -> None:
     now = time.time()
     if fault.drop:
@@ -117,8 +140,8 @@ def _enqueue(
     for _ in range(1 + fault.duplicate):
         machine.store.run(
             "INSERT INTO delivery (kind, subject, tx_id, body, verif_hash, state, next_at,"
-            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *(kind, subject, tx_id, text, fault.verif_hash, state, next_at, now),
+            " created_at, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *(kind, subject, tx_id, text, fault.verif_hash, state, next_at, now, version),
         )
     if state == "held":
         _release_reversed(machine, when_there_are=fault.reorder)
@@ -142,7 +165,7 @@ def _due(machine: Machine, *, limit: int) -> list[Row]:
         return []
     with machine.store.atomic():
         rows = machine.store.all(
-            "SELECT id, body, verif_hash, attempts FROM delivery"
+            "SELECT id, body, verif_hash, version, attempts FROM delivery"
             " WHERE state IN ('waiting', 'held') AND next_at <= ? ORDER BY next_at, id LIMIT ?",
             *(time.time(), limit),
         )
@@ -160,7 +183,7 @@ def _next_at(machine: Machine) -> float | None:
 
 
 async def _deliver(machine: Machine, postbox: Postbox, idle: list[Postbox], *, row: Row) -> None:
-    status = await _post(machine, postbox, body=row["body"], verif_hash=row["verif_hash"])
+    status = await _post(machine, postbox, body=row["body"], verif_hash=row["verif_hash"], version=row["version"])
     idle.append(postbox)
     now = time.time()
     if status == ACKNOWLEDGED:
@@ -179,14 +202,20 @@ async def _deliver(machine: Machine, postbox: Postbox, idle: list[Postbox], *, r
     machine.post_bell.set()
 
 
-async def _post(machine: Machine, postbox: Postbox, *, body: str, verif_hash: str | None) -> int:
+async def _post(machine: Machine, postbox: Postbox, *, body: str, verif_hash: str | None, version: str) -> int:
+    """With the shared secret in the header (v3) or the body signed with it (v4); `verif_hash` is another secret."""
     config = machine.config
+    raw = body.encode()
+    if version == "v4":
+        url, header = config.v4_webhook_url or f"{config.webhook_url}_v4", "flutterwave-signature"
+        secret = config.v4_webhook_secret if verif_hash is None else verif_hash
+        proof = base64.b64encode(hmac.digest(secret.encode(), raw, hashlib.sha256)).decode()
+    else:
+        url, header = config.webhook_url, "verif-hash"
+        proof = config.webhook_hash if verif_hash is None else verif_hash
     return await postbox.post(
-        config.webhook_url,
-        body=body.encode(),
-        headers={
-            "content-type": "application/json",
-            "verif-hash": config.webhook_hash if verif_hash is None else verif_hash,
-        },
+        url,
+        body=raw,
+        headers={"content-type": "application/json", header: proof},
         timeout_seconds=config.webhook_timeout_seconds,
     )

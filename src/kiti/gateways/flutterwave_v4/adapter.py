@@ -98,6 +98,8 @@ class FlutterwaveV4:
         if request.amount.currency not in wire.DECIMALS:
             return Rejected(reason=f"Flutterwave is not asked to take {request.amount.currency}")
         if request.method == "MOBILE_MONEY":
+            if request.amount.currency not in people.MOBILE_MONEY:
+                return Rejected(reason=f"there is no mobile money in {request.amount.currency}")
             method = people.mobile_money(request.customer_phone, currency=request.amount.currency)
             if method is not None:
                 return await self._charge_phone(request, method)
@@ -161,7 +163,7 @@ class FlutterwaveV4:
             "reason": "requested_by_customer",
             "meta": {"reference": request.reference},
         }
-        key = _key("refund", request.reference, request.instead_of)
+        key = _key("refund", request.reference, request.transaction_id, request.instead_of)
         answer = wire.read(await self._line.post("/refunds", wire.encode(body), key=key), wire.Refund)
         match answer:
             case wire.Refund() if answer.charge_id != request.transaction_id:

@@ -8,6 +8,8 @@ from phonenumbers import NumberParseException
 from kiti.gateways.gateway import CheckoutRequest, Destination
 
 LONGEST_NAME = 50
+# Source: Flutterwave's v4 documentation, "Mobile Money".
+MOBILE_MONEY = frozenset({"GHS", "KES", "MWK", "RWF", "TZS", "UGX", "XAF", "XOF", "ZMW"})
 # Countries whose mobile money is asked for on the phone itself: the currency, the calling code, and by which digits a
 # number begins at which network. Source: the numbering plans of the Uganda Communications Commission, Rwanda's RURA and
 # the Communications Authority of Kenya. A number that begins otherwise pays on Flutterwave's page, where it is asked.
