@@ -19,11 +19,13 @@ from kiti.db import Database
 from kiti.db.queue import Queue
 from kiti.flows.availability import Availability
 from kiti.flows.capture import group_captures
+from kiti.flows.cash import OpenTill
 from kiti.flows.catalogue import Catalogue
 from kiti.flows.commit import group_reservations
 from kiti.flows.holds import group_extensions, group_releases
 from kiti.flows.house import House
 from kiti.flows.rooms import Rooms
+from kiti.gateways.cash import Cash
 from kiti.gateways.flutterwave import Flutterwave
 from kiti.gateways.flutterwave_v4 import FlutterwaveV4
 from kiti.gateways.gateway import Gateway
@@ -45,7 +47,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
     db = Database(settings.database_url)
     await db.open()
     queue = Queue(db)
-    gateways = gateways_of(settings)
+    gateways = gateways_of(settings, db)
     mailer, texter = mailer_of(settings.mail), texter_of(settings.sms)
     try:
         async with db.transaction() as tx:
@@ -77,7 +79,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         await db.close()
 
 
-def gateways_of(settings: Settings) -> dict[str, Gateway]:
+def gateways_of(settings: Settings, db: Database) -> dict[str, Gateway]:
     """Every way to be paid that has its keys; the first that takes a method is asked, unless a caller names one."""
     gateways: dict[str, Gateway] = {
         "flutterwave": Flutterwave(
@@ -95,7 +97,7 @@ def gateways_of(settings: Settings) -> dict[str, Gateway]:
             client_secret=v4.client_secret,
             webhook_secret=v4.webhook_secret,
         )
-    return gateways
+    return {**gateways, "cash": Cash(OpenTill(db))}
 
 
 async def work(house: House) -> None:

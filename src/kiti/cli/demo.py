@@ -57,10 +57,11 @@ def demo(reload: bool) -> None:  # noqa: FBT001 - click's way
 @click.option("--retry-seconds", type=float, default=1800.0, show_default=True, help="Between webhook deliveries.")
 def simulator(host: str, port: int, webhook_url: str, state: Path | None, retry_seconds: float) -> None:
     """Speak Flutterwave v3 and v4 over HTTP, with buttons instead of banks."""
-    settings = load({**os.environ, "KITI_DEMO": "1"})
+    here = {"FLUTTERWAVE_V4_BASE_URL": f"http://{host}:{port}/v4"}
+    settings = load({**here, **os.environ, "KITI_DEMO": "1"})
     check_port_free(host, port)
     v4 = settings.flutterwave_v4
-    assert v4 is not None, "the demo brings its own"
+    assert v4 is not None, "the demo brings its keys, and the address is given"
     config = Config(
         webhook_url=webhook_url,
         secret_key=settings.flutterwave_secret_key,

@@ -153,7 +153,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             "FLUTTERWAVE_BASE_URL",
             values.get("FLUTTERWAVE_BASE_URL", "https://api.flutterwave.com/v3"),
         ),
-        flutterwave_v4=_flutterwave_v4(values),
+        flutterwave_v4=_flutterwave_v4(values, demo=demo),
         demo=demo,
         limits=values.get("KITI_LIMITS", "on").lower() != "off",
         log_format=_choice("KITI_LOG_FORMAT", values.get("KITI_LOG_FORMAT", "console"), {"console", "json"}),
@@ -162,8 +162,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
-def _flutterwave_v4(values: Mapping[str, str]) -> FlutterwaveV4Settings | None:
-    """All of its keys, or none of them; None: it is not used."""
+def _flutterwave_v4(values: Mapping[str, str], *, demo: bool) -> FlutterwaveV4Settings | None:
+    """All of its keys, or none of them; None: it is not used. The demo's keys are good for a simulator only."""
+    if demo and "FLUTTERWAVE_V4_BASE_URL" not in values:
+        return None
     keys = {
         "FLUTTERWAVE_V4_CLIENT_ID": values.get("FLUTTERWAVE_V4_CLIENT_ID", ""),
         "FLUTTERWAVE_V4_CLIENT_SECRET": values.get("FLUTTERWAVE_V4_CLIENT_SECRET", ""),

@@ -20,6 +20,7 @@ from kiti.bookings.model import Booking, Contact
 from kiti.core.errors import InvalidInput, KitiError
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.flows import cash
 from kiti.flows.holds import HoldLapsed, can_board, hold_until
 from kiti.flows.house import House
 from kiti.flows.plan import TripNotOnSale
@@ -76,7 +77,7 @@ async def initiate(house: House, intent: Intent) -> Opened:
     async with house.db.reader() as reader:
         _check_holding(await booking_reads.by_id(reader, booking=intent.booking))
     standing = await _standing_attempt(house, intent.booking)
-    if standing is not None:
+    if standing is not None and (standing.gateway != cash.GATEWAY or intent.method == "CASH"):
         _check_due(standing.total, intent)
         return Opened(payment=standing, is_new=False)
     payment, booking = await house.db.run(lambda tx: _open(tx, intent, gateway))
@@ -114,7 +115,7 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
     booking = await bookings.lock(tx, booking=intent.booking)
     _check_holding(booking)
     newest = await payment_reads.newest_of_booking(tx, booking=booking.id)
-    if newest is not None and newest.is_open:
+    if newest is not None and newest.is_open and not await cash.gives_way(tx, attempt=newest, method=intent.method):
         return newest, None
     due = Money(booking.amount, booking.currency)
     _check_due(due, intent)
