@@ -9,6 +9,8 @@ import pytest
 from tests.house import JsonObject, RunningHouse, holder
 from tests.staff import bearer, employ, staff_headers
 
+from kiti.people.model import Role
+
 Headers = dict[str, str]
 
 
@@ -81,7 +83,12 @@ async def test_only_those_who_may_take_cash_of_their_own_operator_do(house: Runn
     booking, payment = await at_counter(house)
     assert (await press(house, payment, {})).status_code == 401
     assert (await press(house, payment, holder(booking))).status_code == 401
-    for role, operator in (("operator_finance", "pearl"), ("platform_finance", None), ("operator_staff", "lake")):
+    strangers: list[tuple[Role, str | None]] = [
+        ("operator_finance", "pearl"),
+        ("platform_finance", None),
+        ("operator_staff", "lake"),
+    ]
+    for role, operator in strangers:
         answer = await press(house, payment, await staff_headers(house, role, operator))
         assert answer.status_code == 403, answer.text
     assert await receipts(house, booking) == []
@@ -249,3 +256,39 @@ async def test_reconciliation_finds_receipts_and_charges_alike(house: RunningHou
     answer = await house.job("reconcile-payments")
     assert answer["failed"] == 0
     assert await house.box.value("SELECT count(*) FROM reconciliation_break WHERE gateway = 'cash'") == 0
+
+
+async def test_the_command_line_takes_cash_and_hands_it_back(house: RunningHouse) -> None:
+    booking, payment = await at_counter(house)
+    clerk = await employ(house.box.db, "platform_admin")
+    due = ("--amount", str(payment["total"]), "--currency", "UGX", "--staff", clerk.email)
+    code, said = await house.kiti("payments", "cash", booking["reference"].lower(), *due, "--counter", "Kampala 1")
+    assert code == 0, said
+    assert f"Receipt {booking['reference']}-1" in said
+    code, said = await house.kiti("payments", "cash", booking["reference"], "--amount", "1", *due[2:])
+    assert code != 0
+    await house.api.post(
+        f"/api/payments/{payment['paymentId']}/refund",
+        json={"reason": "The bus was late"},
+        headers=await bearer(house, clerk),
+    )
+    [refund] = await house.refunds_until(booking, "pending")
+    code, said = await house.kiti("refunds", "cash", str(refund["id"]), "--staff", clerk.email)
+    assert (code, "succeeded" in said) == (0, True), said
+    code, said = await house.kiti("payments", "cash", booking["reference"], *due[:-1], "nobody@kiti.example")
+    assert code != 0
+    assert "no account" in said
+
+
+async def test_a_booking_without_an_attempt_is_paid_at_the_counter_all_the_same(house: RunningHouse) -> None:
+    booking = await house.reserve(house.network.bus(), ["1A"])
+    clerk = await employ(house.box.db, "operator_staff", "pearl")
+    due = ("--amount", str(booking["amount"]), "--currency", "UGX", "--staff", clerk.email)
+    code, said = await house.kiti("payments", "cash", booking["reference"], *due)
+    assert code == 0, said
+    assert (await house.booking(booking))["status"] == "CONFIRMED"
+    other = await house.reserve(house.network.bus(), ["1A"])
+    await house.initiate(other)
+    code, said = await house.kiti("payments", "cash", other["reference"], *due)
+    assert code != 0
+    assert "flutterwave" in said
