@@ -49,7 +49,8 @@ MACHINES = (
         begins="submitting",
         intro=(
             "One attempt to pay; of one booking one is open at a time (`submitting`, `unknown`, `pending`,"
-            " `requires_action`, `authorised`). What the gateway took is a row of `charge`, whatever the attempt's state."
+            " `requires_action`, `authorised`). What the gateway took is a row of `charge`, whatever the attempt's"
+            " state."
         ),
         meanings={
             "submitting": "Written down; the gateway is being asked for a page.",

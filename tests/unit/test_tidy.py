@@ -53,6 +53,7 @@ OWNERS = {
     "payments": {
         "payment", "payment_history", "charge", "refund", "trip_refund", "webhook_delivery", "reconciliation_break",
     },
+    "cash": {"cash_receipt", "cash_handout"},
     "seats": {"seat_claim", "seat_block"},
     "tickets": {"ticket", "ticket_key"},
     "waiting": {"waiting_room", "waiting_room_trip", "waiting_place_use"},

@@ -23,6 +23,7 @@ from kiti.db import Transaction
 from kiti.fees import actions as fees
 from kiti.fees import reads as fee_reads
 from kiti.fees.model import on_top
+from kiti.flows import cash
 from kiti.flows.holds import HoldLapsed, can_board, hold_until
 from kiti.flows.house import House
 from kiti.flows.plan import TripNotOnSale
@@ -84,7 +85,7 @@ async def initiate(house: House, intent: Intent) -> Opened:
     async with house.db.reader() as reader:
         _check_holding(await booking_reads.by_id(reader, booking=intent.booking))
     standing = await _standing_attempt(house, intent.booking)
-    if standing is not None:
+    if standing is not None and (standing.gateway != cash.GATEWAY or intent.method == "CASH"):
         _check_due(Money(standing.amount, standing.currency), standing.fee, intent)
         return Opened(payment=standing, is_new=False)
     payment, booking = await house.db.run(lambda tx: _open(tx, intent, gateway))
@@ -106,7 +107,7 @@ async def _standing_attempt(house: House, booking: UUID) -> Payment | None:
             payment = await payment_reads.newest_of_booking(reader, booking=booking)
         if payment is None or not payment.is_open:
             return None
-        if payment.checkout_url is not None:
+        if payment.checkout_url is not None or payment.state == "pending":
             return payment
         age = (payment.now - payment.created_at).total_seconds()
         if payment.state == "unknown" or age > FIRST_POLL_SECONDS:
@@ -122,7 +123,7 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
     booking = await bookings.lock(tx, booking=intent.booking)
     _check_holding(booking)
     newest = await payment_reads.newest_of_booking(tx, booking=booking.id)
-    if newest is not None and newest.is_open:
+    if newest is not None and newest.is_open and not await cash.gives_way(tx, attempt=newest, method=intent.method):
         return newest, None
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     parts = quote(await fee_reads.rules(tx), booking, lines, method=intent.method)
@@ -192,7 +193,8 @@ async def _record_answer(house: House, payment: Payment, answer: CheckoutOpened 
         case CheckoutOpened(url=url):
             opened = await house.db.run(lambda tx: _answered(tx, payment, to="pending", reason="page opened", url=url))
             if opened.state == "cancelled":
-                await house.gateway(payment.gateway).close_checkout(url)
+                if url is not None:
+                    await house.gateway(payment.gateway).close_checkout(url)
                 raise HoldLapsed("The hold ended meanwhile. Search again: the seats may still be free.")
             return opened
         case Rejected(reason=reason):
@@ -210,7 +212,7 @@ async def _answered(
     now = await payment_reads.by_id(tx, payment=payment.id)
     if now.state != "submitting":
         return now  # the poller or a webhook was quicker
-    if url is not None and not booking.is_holding:
+    if to == "pending" and not booking.is_holding:
         return await payments.move(tx, payment=now, to="cancelled", reason="The hold ended.", checkout_url=url)
     await payments.move(tx, payment=now, to=to, reason=reason, checkout_url=url)
     return await payment_reads.by_id(tx, payment=payment.id)
@@ -225,7 +227,8 @@ async def _fail(tx: Transaction, house: House, payment: Payment, reason: str) ->
 
 
 def _choose(house: House, intent: Intent) -> Gateway:
-    name = intent.gateway or next(iter(house.gateways))
+    takers = [name for name, one in house.gateways.items() if intent.method in one.capabilities.methods]
+    name = intent.gateway or next(iter(takers or house.gateways))
     if name not in house.gateways:
         raise InvalidInput("gateway", f"There is no gateway {name!r}. Use one of {', '.join(house.gateways)}.")
     gateway = house.gateways[name]

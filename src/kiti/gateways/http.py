@@ -110,7 +110,9 @@ class Outside:
             trust_env=not is_loopback(base_url),
         )
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Answered | NotAnswered:
+    async def get(
+        self, path: str, params: Mapping[str, str] | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> Answered | NotAnswered:
         """Ask; tried again after a broken connection or a server error while the time lasts."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -123,21 +125,23 @@ class Outside:
                     wait_jitter=FIRST_WAIT_SECONDS,
                 ):
                     with attempt:
-                        return await self._once("GET", path, params=params)
+                        return await self._once("GET", path, params=params, headers=headers)
         except TimeoutError:
             return self._timed_out()
         except (_Broken, _Refrained) as error:
             return NotAnswered(reason=str(error))
         raise AssertionError("unreachable")
 
-    async def post(self, path: str, body: bytes, *, content_type: str = JSON) -> Answered | NotAnswered:
+    async def post(
+        self, path: str, body: bytes, *, content_type: str = JSON, headers: Mapping[str, str] | None = None
+    ) -> Answered | NotAnswered:
         """Send, once. NotAnswered says nothing about whether it had an effect, unless it says that it had none.
 
         Who can ask the gateway need not mind: nothing was refused either, and one question settles every doubt.
         """
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._once("POST", path, body=body, content_type=content_type)
+                return await self._once("POST", path, body=body, content_type=content_type, headers=headers)
         except TimeoutError:
             return self._timed_out()
         except (_Broken, _Refrained) as error:
@@ -159,14 +163,15 @@ class Outside:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = JSON,
+        headers: Mapping[str, str] | None = None,
     ) -> Answered:
         assert_no_transaction()
         if not self._breaker.allows(time.monotonic()):
             raise _Refrained("the circuit is open", had_no_effect=True)
-        headers = {} if body is None else {"Content-Type": content_type}
+        sent = {**(headers or {}), **({} if body is None else {"Content-Type": content_type})}
         try:
             async with self._client.stream(
-                method, self._base_url + path, params=params, content=body, headers=headers
+                method, self._base_url + path, params=params, content=body, headers=sent
             ) as response:
                 content = await _read(response)
         except httpx.PoolTimeout:

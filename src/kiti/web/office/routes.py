@@ -15,6 +15,7 @@ from kiti.flows.plan import SeatsTaken, TripNotOnSale
 from kiti.flows.sign_in import WrongCredentials, check_password, close_others, close_session, open_session
 from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
 from kiti.people.model import MAY
+from kiti.web.office.counter import ROUTES as COUNTER
 from kiti.web.office.entry import (
     HOME,
     LOGIN,
@@ -150,6 +151,6 @@ def _login(house: House, onward: str, *, status: int = 200, email: str = "", pro
 
 OFFICE = Router(
     path=HOME,
-    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY],
+    route_handlers=[ask_password, log_in, log_out, end_others, show_office, *MONEY, *COUNTER],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )

@@ -16,6 +16,7 @@ from kiti.flows.plan import SeatsTaken
 from kiti.flows.settle import settle_payment
 from kiti.flows.show import BookingView, PaymentView
 from kiti.gateways.gateway import Method
+from kiti.payments.model import Payment
 from kiti.web.booking.routes import ends, hold_of, my_booking, seats_address, to_booking
 from kiti.web.page import rights
 from kiti.web.page.language import Words, marked
@@ -40,6 +41,7 @@ METHODS: dict[Method, tuple[str, str]] = {
     "CARD": (marked("Card"), marked("Visa, Mastercard.")),
     "BANK_TRANSFER": (marked("Bank transfer"), marked("From your bank's app.")),
     "USSD": (marked("USSD"), marked("Dial a code, no internet needed.")),
+    "CASH": (marked("Cash at a counter"), marked("You say your reference and pay before the time is over.")),
 }
 
 
@@ -124,6 +126,7 @@ def _standing(request: Request[Any, Any, Any], house: House, found: PaymentView,
         is_mine=is_mine,
         reason=_reason(words_of(request), payment.failure_reason),
         again=seats_address(view, with_seats=True),
+        timezone=ends(*view.by_trip()[0])[0].timezone,
         look=look,
         looks_on=look < LOOKS,
         look_seconds=LOOK_SECONDS,
@@ -136,7 +139,7 @@ async def _methods(
 ) -> Response[str]:
     trip, lines = view.by_trip()[0]
     boards, alights = ends(trip, lines)
-    attempt = view.payment.payment if view.payment and view.payment.payment.is_open else None
+    attempt = _under_way(view)
     offered = _offered(house)
     by_method = {} if attempt else await show.prices_by_method(house, view, offered)
     # An open attempt has its price; else each way to pay tells its own, where they are not all the same.
@@ -160,10 +163,16 @@ async def _methods(
     )
 
 
+def _under_way(view: BookingView) -> Payment | None:
+    """The attempt that the traveller goes on with; one in cash gives way to any other choice."""
+    attempt = None if view.payment is None else view.payment.payment
+    return attempt if attempt is not None and attempt.is_open and attempt.method != "CASH" else None
+
+
 def _offered(house: House) -> dict[Method, tuple[str, str]]:
-    """What the gateway that we use takes."""
-    gateway = next(iter(house.gateways.values()))
-    return {method: texts for method, texts in METHODS.items() if method in gateway.capabilities.methods}
+    """What any of our gateways takes."""
+    taken = {method for gateway in house.gateways.values() for method in gateway.capabilities.methods}
+    return {method: texts for method, texts in METHODS.items() if method in taken}
 
 
 def _reason(words: Words, told: str | None) -> str:
