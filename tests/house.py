@@ -56,6 +56,8 @@ BUSINESS_TABLES = (
     "transfer",
     "ticket",
     "webhook_delivery",
+    "cash_receipt",
+    "cash_handout",
 )
 
 JsonObject = dict[str, Any]
@@ -195,6 +197,8 @@ class RunningHouse:
             "DATABASE_URL": database_url,
             "FLUTTERWAVE_BASE_URL": f"{sim_url}/v3",
             "STRIPE_API_BASE": sim_url,
+            "FLUTTERWAVE_V4_BASE_URL": f"{sim_url}/v4",
+            "FLUTTERWAVE_V4_TOKEN_URL": f"{sim_url}/idp/realms/flutterwave/protocol/openid-connect/token",
             **environment,
         }
         webhook_url = f"{self.base_url}{WEBHOOK_PATH}"

@@ -19,12 +19,15 @@ from kiti.db import Database
 from kiti.db.queue import Queue
 from kiti.flows.availability import Availability
 from kiti.flows.capture import group_captures
+from kiti.flows.cash import OpenTill
 from kiti.flows.catalogue import Catalogue
 from kiti.flows.commit import group_reservations
 from kiti.flows.holds import group_extensions, group_releases
 from kiti.flows.house import House
 from kiti.flows.rooms import Rooms
+from kiti.gateways.cash import Cash
 from kiti.gateways.flutterwave import Flutterwave
+from kiti.gateways.flutterwave_v4 import FlutterwaveV4
 from kiti.gateways.gateway import Gateway
 from kiti.gateways.hooks import caller_of
 from kiti.gateways.mail import mailer_of
@@ -45,7 +48,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
     db = Database(settings.database_url)
     await db.open()
     queue = Queue(db)
-    gateways = _gateways(settings)
+    gateways = gateways_of(settings, db)
     mailer, texter, caller = mailer_of(settings.mail), texter_of(settings.sms), caller_of(settings)
     try:
         async with db.transaction() as tx:
@@ -79,8 +82,8 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         await db.close()
 
 
-def _gateways(settings: Settings) -> dict[str, Gateway]:
-    """By name; the first is where a traveller pays who names none."""
+def gateways_of(settings: Settings, db: Database) -> dict[str, Gateway]:
+    """Every way to be paid that has its keys; the first that takes a method is asked, unless a caller names one."""
     gateways: dict[str, Gateway] = {
         "flutterwave": Flutterwave(
             base_url=settings.flutterwave_base_url,
@@ -97,7 +100,16 @@ def _gateways(settings: Settings) -> dict[str, Gateway]:
             secret_key=settings.stripe_secret_key,
             webhook_secret=settings.stripe_webhook_secret,
         )
-    return gateways
+    v4 = settings.flutterwave_v4
+    if v4 is not None:
+        gateways["flutterwave_v4"] = FlutterwaveV4(
+            base_url=v4.base_url,
+            token_url=v4.token_url,
+            client_id=v4.client_id,
+            client_secret=v4.client_secret,
+            webhook_secret=v4.webhook_secret,
+        )
+    return {**gateways, "cash": Cash(OpenTill(db))}
 
 
 async def work(house: House) -> None:

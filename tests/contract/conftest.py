@@ -25,6 +25,8 @@ def running_simulator() -> Iterator[Simulator]:
             *("--secret-key", Simulator.secret_key, "--webhook-hash", Simulator.webhook_hash),
             *("--stripe-secret-key", Simulator.stripe_secret_key),
             *("--stripe-webhook-secret", Simulator.stripe_webhook_secret),
+            *("--v4-client-id", Simulator.v4_client_id, "--v4-client-secret", Simulator.v4_client_secret),
+            *("--v4-webhook-secret", Simulator.v4_webhook_secret),
         ]
     )
     url = f"http://127.0.0.1:{port}"

@@ -3,6 +3,9 @@
 A new adapter is one more entry of PROVIDERS; what only that provider does has a test file of its own.
 """
 
+import base64
+import hashlib
+import hmac
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -12,6 +15,7 @@ import httpx
 from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.gateways.flutterwave import Flutterwave
+from kiti.gateways.flutterwave_v4 import FlutterwaveV4
 from kiti.gateways.gateway import Authorised, Authorising, Captured, CheckoutRequest, Gateway, Method
 from kiti.gateways.stripe import Stripe
 from kiti.simulator.stripe.signing import signature
@@ -27,6 +31,9 @@ class Simulator:
     webhook_hash = "contract-webhook-hash"
     stripe_secret_key = "sk_test_contract"
     stripe_webhook_secret = "whsec_contract"
+    v4_client_id = "contract-client"
+    v4_client_secret = "contract-client-secret"
+    v4_webhook_secret = "contract-v4-webhook-secret"
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -41,6 +48,8 @@ class Simulator:
             not_found_http_status=400,
             transfer_outcome="successful",
             transfer_delay_seconds=0.0,
+            v4_next_action="payment_instruction",
+            v4_token_seconds=600.0,
         )
 
     def fail(self, **fault: Any) -> None:
@@ -54,7 +63,13 @@ class Simulator:
         return [str(identity) for identity in told["transaction_ids"]]
 
     def set_refund(self, refund_id: str, **state: Any) -> None:
-        self.post(f"/_sim/refunds/{refund_id}", state)
+        self.post(f"/_sim/refunds/{refund_id.rpartition('_')[2]}", state)
+
+    def set_transfer(self, payout_id: str, **state: Any) -> None:
+        self.post(f"/_sim/transfers/{payout_id.rpartition('_')[2]}", state)
+
+    def revoke_tokens(self) -> None:
+        self.post("/_sim/v4/revoke-tokens", {})
 
     def settle(self, currency: str) -> list[int]:
         return list(self.post("/_sim/settle", {"currency": currency})["settlement_ids"])
@@ -105,17 +120,50 @@ class Provider(Protocol):
         """The webhooks about a payment so far: headers and body."""
 
 
-class FlutterwaveV3(Provider):
+class AnyFlutterwave(Provider):
+    """What both versions have in common: the simulator keeps one memory for them, and each has its own words for it."""
+
+    amounts = (Money(150_050, "KES"), Money(50_000, "UGX"), Money(12_345, "XOF"))
+    unknown_page = "http://127.0.0.1/pay/none"
+    # What lists transactions, and what lists refunds.
+    charges_call: str
+    refunds_call: str
+
+    def identity(self, transaction: str) -> str:
+        """The simulator's transaction, as this version calls it."""
+        return transaction
+
+    def proof(self, simulator: Simulator, body: bytes) -> dict[str, str]:
+        """The header that makes a webhook authentic."""
+        raise NotImplementedError
+
+    async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:  # noqa: ARG002 - one step here
+        [transaction] = simulator.pay(reference)
+        return self.identity(transaction)
+
+    def keep_refunds_waiting(self, simulator: Simulator) -> None:
+        simulator.configure(refund_outcome="stuck")
+
+    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+        state = {"status": "completed-momo"} if well else {"disburse_status": "failed"}
+        simulator.set_refund(refund_id, **state)
+
+    def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
+        bodies = [json.dumps(row["body"]).encode() for row in simulator.state(reference)["deliveries"]]
+        return [({**self.proof(simulator, body), "content-type": "application/json"}, body) for body in bodies]
+
+
+class FlutterwaveV3Checkout(AnyFlutterwave):
     method = "MOBILE_MONEY"
     open_call = "POST /v3/payments"
     refund_call = "POST /v3/transactions/{id}/refund"
     refund_fault = "POST *refund"
     unknown_transaction = "999"
     unknown_refund = "1"
-    unknown_page = "http://127.0.0.1/pay/none"
-    amounts = (Money(150_050, "KES"), Money(50_000, "UGX"), Money(12_345, "XOF"))
+    charges_call = "GET /v3/transactions"
+    refunds_call = "GET /v3/refunds"
 
-    def adapter(self, simulator: Simulator, *, url: str = "") -> Gateway:
+    def adapter(self, simulator: Simulator, *, url: str = "") -> Flutterwave:
         return Flutterwave(
             base_url=f"{url or simulator.url}/v3",
             secret_key=simulator.secret_key,
@@ -123,20 +171,37 @@ class FlutterwaveV3(Provider):
             timeout_seconds=TIMEOUT_SECONDS,
         )
 
-    async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:  # noqa: ARG002 - one step here
-        [transaction] = simulator.pay(reference)
-        return transaction
+    def proof(self, simulator: Simulator, body: bytes) -> dict[str, str]:  # noqa: ARG002 - v3 signs nothing
+        return {"verif-hash": simulator.webhook_hash}
 
-    def keep_refunds_waiting(self, simulator: Simulator) -> None:
-        simulator.configure(refund_outcome="stuck")
 
-    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
-        state = {"status": "completed-momo"} if well else {"disburse_status": "failed"}
-        simulator.post(f"/_sim/refunds/{refund_id}", state)
+class FlutterwaveV4Checkout(AnyFlutterwave):
+    method = "CARD"
+    open_call = "POST /v4/checkout/sessions"
+    refund_call = "POST /v4/refunds"
+    refund_fault = "POST /v4/refunds"
+    unknown_transaction = "chg_999"
+    unknown_refund = "rfd_1"
+    charges_call = "GET /v4/charges"
+    refunds_call = "GET /v4/refunds"
 
-    def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
-        headers = {"verif-hash": simulator.webhook_hash, "content-type": "application/json"}
-        return [(headers, json.dumps(row["body"]).encode()) for row in simulator.state(reference)["deliveries"]]
+    def adapter(self, simulator: Simulator, *, url: str = "") -> FlutterwaveV4:
+        base = url or simulator.url
+        return FlutterwaveV4(
+            base_url=f"{base}/v4",
+            token_url=f"{base}/idp/realms/flutterwave/protocol/openid-connect/token",
+            client_id=simulator.v4_client_id,
+            client_secret=simulator.v4_client_secret,
+            webhook_secret=simulator.v4_webhook_secret,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+
+    def identity(self, transaction: str) -> str:
+        return f"chg_{transaction}"
+
+    def proof(self, simulator: Simulator, body: bytes) -> dict[str, str]:
+        digest = hmac.digest(simulator.v4_webhook_secret.encode(), body, hashlib.sha256)
+        return {"flutterwave-signature": base64.b64encode(digest).decode()}
 
 
 class StripeCheckout(Provider):
@@ -184,7 +249,11 @@ class StripeCheckout(Provider):
         ]
 
 
-PROVIDERS: Mapping[str, Provider] = {"flutterwave": FlutterwaveV3(), "stripe": StripeCheckout()}
+FLUTTERWAVES: Mapping[str, AnyFlutterwave] = {
+    "flutterwave": FlutterwaveV3Checkout(),
+    "flutterwave_v4": FlutterwaveV4Checkout(),
+}
+PROVIDERS: Mapping[str, Provider] = {**FLUTTERWAVES, "stripe": StripeCheckout()}
 
 
 def new_reference() -> str:

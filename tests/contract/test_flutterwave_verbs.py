@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.contract.gateways import FlutterwaveV3, Simulator, a_checkout, new_reference
+from tests.contract.gateways import FlutterwaveV3Checkout, Simulator, a_checkout, new_reference
 from tests.house import until
 
 from kiti.core.money import Money
@@ -58,7 +58,7 @@ TODAY = datetime.now(UTC).date()
 MOBILE = Destination(kind="mobile_money", country="UG", bank="MPS", account="+256700000001", name="Pearl Coaches")
 CONNECTED = Destination(kind="connected", country="UG", bank="", account="acct_1", name="Pearl Coaches")
 
-PROVIDER = FlutterwaveV3()
+PROVIDER = FlutterwaveV3Checkout()
 
 
 @pytest.fixture

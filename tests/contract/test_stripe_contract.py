@@ -47,6 +47,7 @@ async def opened(gateway: Stripe, **changes: Any) -> tuple[CheckoutRequest, str]
     request = a_checkout(PROVIDER, **changes)
     page = await gateway.open_checkout(request)
     assert isinstance(page, CheckoutOpened)
+    assert page.url is not None
     return request, page.url
 
 

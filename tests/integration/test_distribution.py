@@ -52,6 +52,8 @@ SALES = {
     "charge": "booking_id",
     "refund": "booking_id",
     "trip_refund": "booking_id",
+    "cash_receipt": "booking_id",
+    "cash_handout": "booking_id",
     "transfer": "booking_id",
     "settlement_line": "booking_id",
     "ticket": "booking_id",

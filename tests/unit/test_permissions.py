@@ -21,6 +21,7 @@ TABLE: dict[Permission, str] = {
     "payments.review": "..xx",
     "refunds.see": ".xxx",
     "refunds.make": "..xx",
+    "cash.take": "x..x",
     "settlements.see": ".xxx",
     "settlements.approve": "..xx",
     "staff.manage": "...x",

@@ -102,3 +102,29 @@ def test_the_password_of_the_database_is_not_repeated_in_the_refusal() -> None:
     with pytest.raises(BadConfiguration) as refusal:
         load({"DATABASE_URL": "mysql://me:hunter2@localhost/kiti"})
     assert "hunter2" not in str(refusal.value)
+
+
+V4 = {f"FLUTTERWAVE_V4_{name}": "0123456789abcdef" for name in ("CLIENT_ID", "CLIENT_SECRET", "WEBHOOK_SECRET")}
+
+
+def test_flutterwave_v4_has_all_of_its_keys_or_none() -> None:
+    assert load({}).flutterwave_v4 is None
+    whole = load(V4).flutterwave_v4
+    assert whole is not None
+    assert whole.base_url == "https://f4bexperience.flutterwave.com"
+    assert "0123456789abcdef" not in repr(whole)
+    for missing in V4:
+        with pytest.raises(BadConfiguration, match=missing):
+            load({name: value for name, value in V4.items() if name != missing})
+
+
+def test_the_demo_s_keys_of_v4_are_good_for_a_simulator_only() -> None:
+    assert load({"KITI_DEMO": "1"}).flutterwave_v4 is None
+    assert load({"KITI_DEMO": "1", "FLUTTERWAVE_V4_BASE_URL": "http://127.0.0.1:9/v4"}).flutterwave_v4 is not None
+
+
+@pytest.mark.parametrize("name", ["FLUTTERWAVE_V4_CLIENT_SECRET", "FLUTTERWAVE_V4_WEBHOOK_SECRET"])
+@pytest.mark.parametrize("value", ["changeme", "short", "demo-client-secret-not-for-production"])
+def test_a_weak_secret_of_v4_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(BadConfiguration, match=name):
+        load({**GOOD, **V4, name: value}).check_secrets()

@@ -58,6 +58,7 @@ OWNERS = {
         "reconciliation_run",
         "payment_option",
     },
+    "cash": {"cash_receipt", "cash_handout"},
     "seats": {"seat_claim", "seat_block"},
     "settlements": {"settlement", "settlement_line", "settlement_terms", "payout"},
     "tickets": {"ticket", "ticket_key"},

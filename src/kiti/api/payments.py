@@ -13,7 +13,7 @@ from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import Contact
 from kiti.core import text
 from kiti.core.errors import InvalidInput
-from kiti.flows import payment_options, review, show
+from kiti.flows import cash, payment_options, review, show
 from kiti.flows.checkout import Intent, initiate
 from kiti.flows.house import House
 from kiti.flows.payment_options import Way
@@ -21,7 +21,7 @@ from kiti.flows.staff import require
 from kiti.flows.staff_refunds import refund_payment
 from kiti.flows.webhooks import receive_webhook
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import Channel, Refund
+from kiti.payments.model import Channel, Payment, Refund
 
 WEBHOOK_BODY_BYTES = 256 * 1024
 
@@ -69,6 +69,7 @@ class Payments(Controller):
             total=payment.total.amount,
             currency=payment.currency,
             expires_at=payment.expires_at,
+            counter_reference=await _counter_reference(house, payment),
         )
         return Response(shape, status_code=201 if opened.is_new else 200)
 
@@ -125,6 +126,29 @@ class Payments(Controller):
         await review.review(house, payment=payment_id, action=data.action, reason=data.reason, staff=staff)
         return _payment(await show.payment(house, payment_id))
 
+    @post("/{payment_id:uuid}/cash", summary="Take cash at a counter")
+    async def take_cash(
+        self, house: House, request: Request[Any, Any, Any], payment_id: UUID, data: wire.CashBody
+    ) -> Response[wire.ReceiptShape]:
+        """For staff who may: 201 with the receipt, 200 for the same clerk again, 409 if another one has taken it."""
+        staff = await staff_of(request, house)
+        taken = await cash.take(
+            house, payment=payment_id, amount=data.amount, currency=data.currency, counter=data.counter, staff=staff
+        )
+        receipt = taken.receipt
+        shape = wire.ReceiptShape(
+            receipt_number=receipt.number,
+            payment_id=payment_id,
+            booking_id=receipt.booking_id,
+            reference=taken.booking.reference,
+            amount=receipt.amount,
+            currency=receipt.currency,
+            taken_at=receipt.taken_at,
+            status=(await show.payment(house, payment_id)).status,
+            booking_status=taken.booking.standing.upper(),
+        )
+        return Response(shape, status_code=201 if taken.is_new else 200)
+
     @post("/webhook/{gateway:str}", summary="For gateways", status_code=200, request_max_body_size=WEBHOOK_BODY_BYTES)
     async def webhook(self, house: House, request: Request[Any, Any, Any], gateway: str) -> wire.WebhookShape:
         """The raw body is verified first; it is kept once, answered at once, and acted on by a job."""
@@ -153,6 +177,23 @@ class Refunds(Controller):
         else:
             check_booking(request, refund.booking_id, house.settings)
         return _refund(refund)
+
+    @post("/{refund_id:uuid}/cash", summary="Hand a refund out in cash", status_code=200)
+    async def hand_out(
+        self, house: House, request: Request[Any, Any, Any], refund_id: UUID, data: wire.HandoutBody
+    ) -> wire.RefundShape:
+        """For staff who may; once: 409 if another clerk has handed it out."""
+        staff = await staff_of(request, house)
+        handed = await cash.hand_out(house, refund=refund_id, counter=data.counter, staff=staff)
+        return _refund(handed.refund)
+
+
+async def _counter_reference(house: House, payment: Payment) -> str | None:
+    """What a traveller who pays in cash says at the counter."""
+    if payment.gateway != cash.GATEWAY:
+        return None
+    async with house.db.reader() as reader:
+        return (await booking_reads.by_id(reader, booking=payment.booking_id)).reference
 
 
 def _payment(view: show.PaymentView) -> wire.PaymentShape:

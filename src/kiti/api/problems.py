@@ -15,6 +15,7 @@ from litestar.exceptions import NotFoundException as NoRoute
 from kiti.bookings.actions import WrongState
 from kiti.core.errors import InvalidInput, KitiError, NotAllowed, NotAuthenticated, NotFound, Overloaded
 from kiti.db import DatabaseUnavailable
+from kiti.flows.cash import AlreadyHandedOut, AlreadyTaken
 from kiti.flows.changes import FareDiffers
 from kiti.flows.checkout import GatewayUnclear, PaymentRefused
 from kiti.flows.corrections import NotReversible
@@ -83,6 +84,8 @@ TABLE: tuple[tuple[type[KitiError], int, str, str], ...] = (
     (InvalidInput, 422, "VALIDATION_ERROR", "Invalid input"),
     (NotFound, 404, "NOT_FOUND", "Not found"),
     (WrongState, 409, "CONFLICT", "Wrong state"),
+    (AlreadyTaken, 409, "CONFLICT", "Taken already"),
+    (AlreadyHandedOut, 409, "CONFLICT", "Handed out already"),
     (FareDiffers, 409, "CONFLICT", "Fare differs"),
     (TicketsUsed, 409, "CONFLICT", "Already boarded"),
     (PaymentChanged, 409, "CONFLICT", "Changed meanwhile"),

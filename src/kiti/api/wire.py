@@ -255,7 +255,10 @@ class InitiateBody(Shape, frozen=True):
 
 
 class PaymentOpenedShape(Shape, frozen=True):
-    """An open attempt; pay at `paymentUrl`, or where it is null by approving on the phone."""
+    """An open attempt; pay at `paymentUrl`; where it is null on the phone, or for CASH at a counter.
+
+    The counter wants to hear `counterReference`.
+    """
 
     payment_id: UUID
     reference: str
@@ -266,6 +269,35 @@ class PaymentOpenedShape(Shape, frozen=True):
     total: int
     currency: str
     expires_at: datetime
+    counter_reference: str | None = None
+
+
+class CashBody(Shape, frozen=True):
+    """Cash that lies on the counter; `amount` in minor units and `currency` assert what is due."""
+
+    amount: int
+    currency: ShortText
+    counter: Annotated[str, msgspec.Meta(max_length=80)] = ""
+
+
+class HandoutBody(Shape, frozen=True):
+    """Where the money was handed back."""
+
+    counter: Annotated[str, msgspec.Meta(max_length=80)] = ""
+
+
+class ReceiptShape(Shape, frozen=True):
+    """Cash that was taken. A `bookingStatus` that is not CONFIRMED: the seats are gone, and the money is owed back."""
+
+    receipt_number: str
+    payment_id: UUID
+    booking_id: UUID
+    reference: str
+    amount: int
+    currency: str
+    taken_at: datetime
+    status: PaymentStatus
+    booking_status: str
 
 
 class PaymentShape(Shape, frozen=True, omit_defaults=True):

@@ -53,27 +53,33 @@ def demo(reload: bool) -> None:  # noqa: FBT001 - click's way
 @click.option(
     "--webhook-url",
     required=True,
-    help="<kiti>/api/payments/webhook/flutterwave; Stripe's go to …/stripe.",
+    help="<kiti>/api/payments/webhook/flutterwave; others' go beside it.",
 )
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep transactions in this file.")
 @click.option("--retry-seconds", type=float, default=1800.0, show_default=True, help="Between webhook deliveries.")
 def simulator(host: str, port: int, webhook_url: str, state: Path | None, retry_seconds: float) -> None:
-    """Speak Flutterwave v3 and Stripe over HTTP, with buttons instead of banks."""
-    from kiti import simulator as simulated  # noqa: PLC0415 - no server needs it in memory
+    """Speak Flutterwave v3 and v4 and Stripe over HTTP, with buttons instead of banks."""
+    # No server needs these in memory.
+    from kiti.simulator import run  # noqa: PLC0415
+    from kiti.simulator.machine import Config  # noqa: PLC0415
 
-    settings = load({**os.environ, "KITI_DEMO": "1"})
+    here = {"FLUTTERWAVE_V4_BASE_URL": f"http://{host}:{port}/v4"}
+    settings = load({**here, **os.environ, "KITI_DEMO": "1"})
     check_port_free(host, port)
-    simulated.run(
-        host=host,
-        port=port,
+    v4 = settings.flutterwave_v4
+    assert v4 is not None, "the demo brings its keys, and the address is given"
+    config = Config(
         webhook_url=webhook_url,
         secret_key=settings.flutterwave_secret_key,
         webhook_hash=settings.flutterwave_webhook_hash,
         stripe_secret_key=settings.stripe_secret_key,
         stripe_webhook_secret=settings.stripe_webhook_secret,
-        state=state,
         retry_seconds=retry_seconds,
+        v4_client_id=v4.client_id,
+        v4_client_secret=v4.client_secret,
+        v4_webhook_secret=v4.webhook_secret,
     )
+    run(config, host=host, port=port, state=state)
 
 
 def _seed(settings: Settings) -> None:
@@ -93,6 +99,8 @@ def _start(settings: Settings) -> list[Child]:
         "DATABASE_URL": settings.database_url,
         "FLUTTERWAVE_BASE_URL": f"{gateway}/v3",
         "STRIPE_API_BASE": gateway,
+        "FLUTTERWAVE_V4_BASE_URL": f"{gateway}/v4",
+        "FLUTTERWAVE_V4_TOKEN_URL": f"{gateway}/idp/realms/flutterwave/protocol/openid-connect/token",
         "KITI_HOST": settings.host,
         "KITI_PORT": str(settings.port),
     }

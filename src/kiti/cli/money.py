@@ -8,6 +8,8 @@ from rich.console import Console
 
 from kiti.cli.serve import database, run_async
 from kiti.core.settings import Settings, load
+from kiti.flows import counter as counter_flow
+from kiti.flows.cash import HandedOut, Taken, hand_out
 from kiti.flows.reconcile import MOST_DAYS, USUAL_DAYS, Compared, open_breaks, reconcile
 from kiti.flows.refunds import retry_refund
 from kiti.flows.settle import settle_payment
@@ -33,6 +35,24 @@ def settle(composition: Any, payment_id: UUID, transaction: str) -> None:
     console.print(f"Payment {payment.id} is {payment.state}{why}.", highlight=False)
 
 
+@payments.command("cash")
+@click.argument("reference")
+@click.option("--amount", type=click.IntRange(min=1), required=True, help="In minor units; asserts what is due.")
+@click.option("--currency", required=True)
+@click.option("--staff", "email", required=True, help="The account of whoever takes the money.")
+@click.option("--counter", default="", help="Where.")
+@click.pass_obj
+def take_cash(composition: Any, reference: str, amount: int, currency: str, email: str, counter: str) -> None:
+    """Take cash for a booking: the money lies on the counter."""
+    with database(load()) as settings:
+        taken = run_async(_take(composition, settings, reference, (amount, currency), email, counter))
+    console.print(
+        f"Receipt {taken.receipt.number}: {amount} {taken.receipt.currency} (minor units)."
+        f" The booking is {taken.booking.standing}.",
+        highlight=False,
+    )
+
+
 @click.group()
 def refunds() -> None:
     """Look after refunds."""
@@ -47,6 +67,18 @@ def retry(composition: Any, refund_id: UUID) -> None:
         refund = run_async(_retry(composition, settings, refund_id))
     why = f": {refund.failure_reason}" if refund.failure_reason else ""
     console.print(f"Refund {refund.id} is {refund.state}{why}.", highlight=False)
+
+
+@refunds.command("cash")
+@click.argument("refund_id", type=click.UUID)
+@click.option("--staff", "email", required=True, help="The account of whoever hands the money back.")
+@click.option("--counter", default="", help="Where.")
+@click.pass_obj
+def hand_out_cash(composition: Any, refund_id: UUID, email: str, counter: str) -> None:
+    """Write down that a refund was handed back in cash."""
+    with database(load()) as settings:
+        handed = run_async(_hand_out(composition, settings, refund_id, email, counter))
+    console.print(f"Refund {refund_id} is {handed.refund.state}.", highlight=False)
 
 
 @click.command("reconcile")
@@ -82,6 +114,24 @@ async def _reconcile(composition: Any, settings: Settings, days: int) -> tuple[C
 async def _settle(composition: Any, settings: Settings, payment: UUID, transaction: str) -> Payment:
     async with composition.open_house(settings) as house:
         return await settle_payment(house, payment, transaction_id=transaction)
+
+
+async def _take(
+    composition: Any, settings: Settings, reference: str, due: tuple[int, str], email: str, where: str
+) -> Taken:
+    async with composition.open_house(settings) as house:
+        staff = await counter_flow.clerk(house, email=email)
+        found = await counter_flow.look(house, reference=reference, staff=staff)
+        amount, currency = due
+        return await counter_flow.take_for(
+            house, booking=found.booking.id, amount=amount, currency=currency, counter=where, staff=staff
+        )
+
+
+async def _hand_out(composition: Any, settings: Settings, refund: UUID, email: str, where: str) -> HandedOut:
+    async with composition.open_house(settings) as house:
+        staff = await counter_flow.clerk(house, email=email)
+        return await hand_out(house, refund=refund, counter=where, staff=staff)
 
 
 async def _retry(composition: Any, settings: Settings, refund: UUID) -> Refund:

@@ -51,6 +51,20 @@ class SmsSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"SmsSettings(provider={self.provider!r}, ...)"
 
 
+class FlutterwaveV4Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The second API of Flutterwave, with keys of its own."""
+
+    client_id: str
+    client_secret: str
+    webhook_secret: str
+    base_url: str
+    token_url: str
+
+    def __repr__(self) -> str:
+        """Without the secrets."""
+        return f"FlutterwaveV4Settings(base_url={self.base_url!r}, ...)"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the environment decides."""
 
@@ -68,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_secret_key: str
     stripe_webhook_secret: str
     stripe_api_base: str
+    flutterwave_v4: FlutterwaveV4Settings | None
     demo: bool
     limits: bool
     hooks_allow_private: bool
@@ -95,17 +110,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.base_url.startswith("https://")
 
     def check_secrets(self) -> None:
-        """Raise BadConfiguration unless every secret is set; demo mode brings its own, and Stripe may be left out."""
+        """Raise BadConfiguration unless every secret is set; demo mode brings its own.
+
+        Stripe may be left out, and so may Flutterwave v4.
+        """
         stripe = (
             ("STRIPE_SECRET_KEY", self.stripe_secret_key),
             ("STRIPE_WEBHOOK_SECRET", self.stripe_webhook_secret),
         )
+        v4 = self.flutterwave_v4
         for name, value in (
             ("JWT_SECRET", self.jwt_secret),
             ("JOB_SECRET_KEY", self.job_secret_key),
             ("FLUTTERWAVE_SECRET_KEY", self.flutterwave_secret_key),
             ("FLUTTERWAVE_WEBHOOK_HASH", self.flutterwave_webhook_hash),
             *(stripe if any(value for _, value in stripe) else ()),
+            *(() if v4 is None else (("FLUTTERWAVE_V4_CLIENT_SECRET", v4.client_secret),)),
+            *(() if v4 is None else (("FLUTTERWAVE_V4_WEBHOOK_SECRET", v4.webhook_secret),)),
         ):
             if value.strip().lower() in PLACEHOLDERS:
                 raise BadConfiguration(f"{name} is not set. Give it a long random value, then start again.")
@@ -125,6 +146,9 @@ DEMO_DEFAULTS = {
     "FLUTTERWAVE_WEBHOOK_HASH": "demo-webhook-hash-not-for-production",
     "STRIPE_SECRET_KEY": "sk_test_demo-not-for-production",
     "STRIPE_WEBHOOK_SECRET": "whsec_demo-not-for-production",
+    "FLUTTERWAVE_V4_CLIENT_ID": "demo-client",
+    "FLUTTERWAVE_V4_CLIENT_SECRET": "demo-client-secret-not-for-production",
+    "FLUTTERWAVE_V4_WEBHOOK_SECRET": "demo-v4-webhook-secret-not-for-production",
 }
 
 
@@ -152,12 +176,41 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         stripe_secret_key=values.get("STRIPE_SECRET_KEY", ""),
         stripe_webhook_secret=values.get("STRIPE_WEBHOOK_SECRET", ""),
         stripe_api_base=_url("STRIPE_API_BASE", values.get("STRIPE_API_BASE", "https://api.stripe.com")),
+        flutterwave_v4=_flutterwave_v4(values, demo=demo),
         demo=demo,
         limits=values.get("KITI_LIMITS", "on").lower() != "off",
         hooks_allow_private=values.get("KITI_HOOKS_ALLOW_PRIVATE", "") == "1",
         log_format=_choice("KITI_LOG_FORMAT", values.get("KITI_LOG_FORMAT", "console"), {"console", "json"}),
         mail=_mail(values, demo=demo),
         sms=_sms(values, demo=demo),
+    )
+
+
+def _flutterwave_v4(values: Mapping[str, str], *, demo: bool) -> FlutterwaveV4Settings | None:
+    """All of its keys, or none of them; None: it is not used. The demo's keys are good for a simulator only."""
+    if demo and "FLUTTERWAVE_V4_BASE_URL" not in values:
+        return None
+    keys = {
+        "FLUTTERWAVE_V4_CLIENT_ID": values.get("FLUTTERWAVE_V4_CLIENT_ID", ""),
+        "FLUTTERWAVE_V4_CLIENT_SECRET": values.get("FLUTTERWAVE_V4_CLIENT_SECRET", ""),
+        "FLUTTERWAVE_V4_WEBHOOK_SECRET": values.get("FLUTTERWAVE_V4_WEBHOOK_SECRET", ""),
+    }
+    if not any(keys.values()):
+        return None
+    for name, value in keys.items():
+        if not value:
+            raise BadConfiguration(f"{name} is not set, and others of FLUTTERWAVE_V4_ are. Set all of them, or none.")
+    base_url = values.get("FLUTTERWAVE_V4_BASE_URL", "https://f4bexperience.flutterwave.com")
+    token_url = values.get(
+        "FLUTTERWAVE_V4_TOKEN_URL",
+        "https://idp.flutterwave.com/realms/flutterwave/protocol/openid-connect/token",
+    )
+    return FlutterwaveV4Settings(
+        client_id=keys["FLUTTERWAVE_V4_CLIENT_ID"],
+        client_secret=keys["FLUTTERWAVE_V4_CLIENT_SECRET"],
+        webhook_secret=keys["FLUTTERWAVE_V4_WEBHOOK_SECRET"],
+        base_url=_url("FLUTTERWAVE_V4_BASE_URL", base_url),
+        token_url=_url("FLUTTERWAVE_V4_TOKEN_URL", token_url),
     )
 
 

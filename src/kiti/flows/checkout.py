@@ -25,7 +25,7 @@ from kiti.db import Transaction
 from kiti.fees import actions as fees
 from kiti.fees import reads as fee_reads
 from kiti.fees.model import on_top
-from kiti.flows import payment_options
+from kiti.flows import cash, payment_options
 from kiti.flows.holds import HoldLapsed, can_board, hold_until
 from kiti.flows.house import House
 from kiti.flows.payment_options import GatewayAtFault, Way
@@ -106,7 +106,7 @@ async def initiate(house: House, intent: Intent) -> Opened:
     _check_holding(found)
     fitting = _fitting(house, ways, intent, currency=found.currency)
     standing = await _standing_attempt(house, intent.booking)
-    if standing is not None:
+    if standing is not None and (standing.gateway != cash.GATEWAY or intent.method == "CASH"):
         _check_due(Money(standing.amount, standing.currency), standing.fee, intent)
         return Opened(payment=standing, is_new=False)
     gateway = house.gateway(payment_options.first_awake(house, fitting).gateway)
@@ -150,7 +150,7 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
     booking = await bookings.lock(tx, booking=intent.booking)
     _check_holding(booking)
     newest = await payment_reads.newest_of_booking(tx, booking=booking.id)
-    if newest is not None and newest.is_open:
+    if newest is not None and newest.is_open and not await cash.gives_way(tx, attempt=newest, method=intent.method):
         return newest, None
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     parts = quote(await fee_reads.rules(tx), booking, lines, method=intent.method)
@@ -242,7 +242,8 @@ async def _record_answer(
         case CheckoutOpened(url=url):
             opened = await house.db.run(lambda tx: _answered(tx, payment, to="pending", reason="page opened", url=url))
             if opened.state == "cancelled":
-                await house.gateway(payment.gateway).close_checkout(url)
+                if url is not None:
+                    await house.gateway(payment.gateway).close_checkout(url)
                 raise HoldLapsed("The hold ended meanwhile. Search again: the seats may still be free.")
             return opened
         case Prompted(url=url):
@@ -298,6 +299,8 @@ def _fitting(house: House, ways: Sequence[Way], intent: Intent, *, currency: str
         raise InvalidInput(
             "paymentMethod", f"{currency} cannot be paid here with {intent.method}{whose}, only with {possible}."
         )
+    if intent.method == "CASH":
+        return fitting  # at a counter, whatever channel was meant
     fitting = [way for way in fitting if intent.channel in way.channels]
     if intent.channel == "hosted":
         if not fitting:

@@ -36,7 +36,10 @@ class GatewayAtFault(KitiError):
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """A method through a gateway. `countries` (ISO 3166) are those whose phones the direct channel can ask."""
+    """A method through a gateway. `countries` (ISO 3166) are those whose phones the direct channel can ask.
+
+    Cash has no channel: it is taken at a counter.
+    """
 
     method: Method
     gateway: str
@@ -141,6 +144,8 @@ def _is_resting(gateway: Gateway) -> bool:
 def _way(name: str, gateway: Gateway, method: Method, currency: str) -> Way | None:
     if not gateway.capabilities.takes(method, currency):
         return None
+    if method == "CASH":
+        return Way(method=method, gateway=name, channels=(), countries=frozenset())
     channels: list[Channel] = ["hosted"] if gateway.capabilities.hosted_page else []
     countries: frozenset[str] = frozenset()
     if method == "MOBILE_MONEY" and isinstance(gateway, DirectCharges):

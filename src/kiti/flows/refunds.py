@@ -144,6 +144,7 @@ async def _submit(house: House, gateway: Gateway, refund: Refund) -> Refund:
             reference=str(refund.id),
             transaction_id=refund.transaction_id,
             amount=Money(refund.amount, refund.currency),
+            instead_of=refund.gateway_refund_id or "",
         )
     )
     match answer:

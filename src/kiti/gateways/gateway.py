@@ -77,9 +77,9 @@ class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckoutOpened(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway has taken the request; the traveller pays at `url`."""
+    """The gateway has taken the request; the traveller pays at `url`, or without a page where it is None."""
 
-    url: str
+    url: str | None
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,11 +162,16 @@ RefundStatus = Literal["pending", "succeeded", "failed"]
 
 
 class RefundRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Give back `amount` of the transaction; `reference` (our refund's id) is put where the gateway shows it again."""
+    """Give back `amount` of the transaction; `reference` (our refund's id) is put where the gateway shows it again.
+
+    `instead_of` is the gateway's id of a refund of ours that failed and that a person sends once more: a gateway that
+    answers a known idempotency key as before needs another one then.
+    """
 
     reference: str
     transaction_id: str
     amount: Money
+    instead_of: str = ""
 
 
 class GatewayRefund(msgspec.Struct, frozen=True, kw_only=True):

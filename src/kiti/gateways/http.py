@@ -128,7 +128,12 @@ class Outside:
         return self._breaker.is_open(time.monotonic())
 
     async def get(
-        self, path: str, params: Mapping[str, str] | None = None, *, longest_bytes: int = LONGEST_ANSWER_BYTES
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        longest_bytes: int = LONGEST_ANSWER_BYTES,
     ) -> Answered | NotAnswered:
         """Ask; tried again after a broken connection or a server error while the time lasts."""
         try:
@@ -142,19 +147,23 @@ class Outside:
                     wait_jitter=FIRST_WAIT_SECONDS,
                 ):
                     with attempt:
-                        return await self._once("GET", path, params=params, longest_bytes=longest_bytes)
+                        return await self._once(
+                            "GET", path, params=params, headers=headers, longest_bytes=longest_bytes
+                        )
         except TimeoutError:
             return self._timed_out()
         except (_Broken, _Refrained) as error:
             return NotAnswered(reason=str(error))
         raise AssertionError("unreachable")
 
-    async def post(self, path: str, body: bytes, *, content_type: str = JSON) -> Answered | NotAnswered:
+    async def post(
+        self, path: str, body: bytes, *, content_type: str = JSON, headers: Mapping[str, str] | None = None
+    ) -> Answered | NotAnswered:
         """Send, once. NotAnswered says nothing about whether it had an effect, unless it says that it had none.
 
         Who can ask the gateway need not mind: nothing was refused either, and one question settles every doubt.
         """
-        return await self._send("POST", path, body, content_type)
+        return await self._send("POST", path, body, content_type, headers)
 
     async def put(self, path: str, body: bytes) -> Answered | NotAnswered:
         """The same with PUT."""
@@ -168,10 +177,12 @@ class Outside:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _send(self, method: str, path: str, body: bytes, content_type: str) -> Answered | NotAnswered:
+    async def _send(
+        self, method: str, path: str, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
+    ) -> Answered | NotAnswered:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._once(method, path, body=body, content_type=content_type)
+                return await self._once(method, path, body=body, content_type=content_type, headers=headers)
         except TimeoutError:
             return self._timed_out()
         except (_Broken, _Refrained) as error:
@@ -187,15 +198,16 @@ class Outside:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = JSON,
+        headers: Mapping[str, str] | None = None,
         longest_bytes: int = LONGEST_ANSWER_BYTES,
     ) -> Answered:
         assert_no_transaction()
         if not self._breaker.allows(time.monotonic()):
             raise _Withheld("the circuit is open", had_no_effect=True)
-        headers = {} if body is None else {"Content-Type": content_type}
+        sent = {**(headers or {}), **({} if body is None else {"Content-Type": content_type})}
         try:
             async with self._client.stream(
-                method, self._base_url + path, params=params, content=body, headers=headers
+                method, self._base_url + path, params=params, content=body, headers=sent
             ) as response:
                 content = await _read(response, longest_bytes)
         except httpx.PoolTimeout:

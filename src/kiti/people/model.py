@@ -21,6 +21,7 @@ Permission = Literal[
     "payments.review",
     "refunds.see",
     "refunds.make",
+    "cash.take",
     "settlements.see",
     "settlements.approve",
     "staff.manage",
@@ -30,7 +31,7 @@ Permission = Literal[
 PERMISSIONS: frozenset[Permission] = frozenset(get_args(Permission))
 PLATFORM_ROLES: frozenset[Role] = frozenset({"platform_finance", "platform_admin"})
 MAY: Mapping[Role, frozenset[Permission]] = {
-    "operator_staff": frozenset({"tickets.verify", "seats.block", "bookings.see", "bookings.move"}),
+    "operator_staff": frozenset({"tickets.verify", "seats.block", "bookings.see", "bookings.move", "cash.take"}),
     "operator_finance": frozenset({
         "bookings.see", "payments.see", "refunds.see", "settlements.see", "hooks.manage",
     }),

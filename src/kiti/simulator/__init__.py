@@ -8,7 +8,8 @@ survive a kill; faults, configuration and call counts belong to the process and 
 The gateway is below ``/v3``: amounts in major units, bearer secret key, answers
 ``{status, message, data, meta?}``. The buyer's page is ``/pay/{link id}``; a direct charge that
 asks for a redirect is approved at ``/approve/{flw_ref}``. The shapes follow Flutterwave's published
-v3 reference and deliveries seen in the wild.
+v3 reference and deliveries seen in the wild. Side by side with it v4 is spoken below ``/v4``, over
+the same memory; see :mod:`kiti.simulator.v4`.
 
 Stripe is below ``/v1``; see :mod:`kiti.simulator.stripe`. Faults meet both. Stripe's webhooks go to the address beside
 that of Flutterwave's: ``…/webhook/stripe``.
@@ -42,8 +43,10 @@ the gateway's with 4xx.
     webhook again (made anew if there was none) and answers ``{"statuses": [200, …]}``; 0 stands for
     a connection error.
 ``POST /_sim/webhooks/send``
-    ``{body, gateway = "flutterwave", verif_hash?, copies = 1, concurrency = 1}`` posts any JSON: a forged webhook.
-    For Stripe ``verif_hash`` is the secret that signs.
+    ``{body, gateway = "flutterwave", verif_hash?, copies = 1, concurrency = 1}`` posts any JSON: a forged
+    webhook. For ``flutterwave_v4`` and ``stripe`` ``verif_hash`` is the secret that signs.
+``POST /_sim/v4/revoke-tokens``
+    Turns away every token of v4 that was granted so far.
 ``POST /_sim/config``
     Any field of :class:`kiti.simulator.machine.Config`; answers the whole configuration.
 ``POST /_sim/refunds/{id}``

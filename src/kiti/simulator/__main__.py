@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from kiti.simulator import run
+from kiti.simulator.machine import Config
 
 
 @click.command()
@@ -18,6 +19,10 @@ from kiti.simulator import run
     required=True,
     help="Sent as verif-hash with every webhook.",
 )
+@click.option("--v4-client-id", envvar="FLUTTERWAVE_V4_CLIENT_ID", default="", help="Without it v4 is closed.")
+@click.option("--v4-client-secret", envvar="FLUTTERWAVE_V4_CLIENT_SECRET", default="")
+@click.option("--v4-webhook-secret", envvar="FLUTTERWAVE_V4_WEBHOOK_SECRET", default="", help="Signs webhooks of v4.")
+@click.option("--v4-webhook-url", default="", help="Where webhooks of v4 go; --webhook-url with _v4 if not given.")
 @click.option(
     "--stripe-secret-key", envvar="STRIPE_SECRET_KEY", default="", help="Stripe's bearer key; none: no Stripe."
 )
@@ -41,23 +46,29 @@ def main(
     webhook_url: str,
     secret_key: str,
     webhook_hash: str,
+    v4_client_id: str,
+    v4_client_secret: str,
+    v4_webhook_secret: str,
+    v4_webhook_url: str,
     state: Path | None,
     retry_seconds: float,
     stripe_secret_key: str,
     stripe_webhook_secret: str,
 ) -> None:
-    """Run the simulator of Flutterwave v3 and Stripe in the foreground."""
-    run(
-        host=host,
-        port=port,
+    """Run the simulator of Flutterwave, v3 and v4, and Stripe in the foreground."""
+    config = Config(
         webhook_url=webhook_url,
-        secret_key=secret_key,
         webhook_hash=webhook_hash,
-        state=state,
+        secret_key=secret_key,
         retry_seconds=retry_seconds,
         stripe_secret_key=stripe_secret_key,
         stripe_webhook_secret=stripe_webhook_secret,
+        v4_client_id=v4_client_id,
+        v4_client_secret=v4_client_secret,
+        v4_webhook_secret=v4_webhook_secret,
+        v4_webhook_url=v4_webhook_url,
     )
+    run(config, host=host, port=port, state=state)
 
 
 if __name__ == "__main__":

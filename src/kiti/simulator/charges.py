@@ -129,12 +129,13 @@ class Offer(msgspec.Struct, frozen=True):
     payment_type: str
     link_id: str | None
     pending_id: int | None
+    version: str = "v3"
 
 
 def open_link(machine: Machine, *, wanted: PaymentRequest) -> str:
     """Write down a link and return its id; refuses what Flutterwave refuses."""
     _check_money(wanted.amount, wanted.currency)
-    _check_email(wanted.customer.email)
+    check_email(wanted.customer.email)
     if not wanted.redirect_url.startswith(("http://", "https://")):
         raise GatewayRefusalError("redirect_url must be a valid uri")
     if not 1 <= wanted.configurations.session_duration <= DEFAULT_SESSION_MINUTES:
@@ -209,7 +210,7 @@ def start_charge(machine: Machine, *, kind: str, wanted: ChargeRequest) -> Row:
     if wanted.currency not in CHARGE_CURRENCIES[kind]:
         raise GatewayRefusalError(f"currency must be one of {list(CHARGE_CURRENCIES[kind])}")
     _check_money(wanted.amount, wanted.currency)
-    _check_email(wanted.email)
+    check_email(wanted.email)
     _check_reference_is_new(machine, tx_ref=wanted.tx_ref)
     customer = {
         "email": wanted.email,
@@ -290,6 +291,7 @@ def _offer(machine: Machine, *, tx_ref: str, options: PayOptions) -> Offer:
             payment_type=methods(link)[0],
             link_id=link["id"],
             pending_id=None,
+            version=link["version"],
         )
     tx = machine.store.one("SELECT * FROM tx WHERE tx_ref = ? ORDER BY id LIMIT 1", tx_ref)
     if tx is None:
@@ -302,6 +304,7 @@ def _offer(machine: Machine, *, tx_ref: str, options: PayOptions) -> Offer:
         payment_type=tx["payment_type"],
         link_id=None,
         pending_id=tx["id"] if tx["status"] == "pending" else None,
+        version=tx["version"],
     )
 
 
@@ -362,9 +365,9 @@ def _record(machine: Machine, *, offer: Offer, status: str, options: PayOptions)
     tx_id = machine.store.run(
         "INSERT INTO tx (amount, currency, charged_amount, app_fee, status, payment_type,"
         " processor_response, completed_at, tx_ref, link_id, flw_ref, customer, meta,"
-        " redirect_url, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " redirect_url, version, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(*money, completed_at, offer.tx_ref, offer.link_id, f"FLWSIM{secrets.token_hex(10)}"),
-        *(offer.customer, offer.meta, offer.redirect_url, now),
+        *(offer.customer, offer.meta, offer.redirect_url, offer.version, now),
     )
     return _tx(machine, tx_id)
 
@@ -392,7 +395,8 @@ def _check_money(amount: Decimal, currency: str) -> None:
         raise GatewayRefusalError("currency is invalid")
 
 
-def _check_email(email: str) -> None:
+def check_email(email: str) -> None:
+    """Refuse what is no address."""
     name, _, domain = email.partition("@")
     if not name or not domain:
         raise GatewayRefusalError("customer.email must be a valid email")

@@ -16,6 +16,7 @@ from kiti.simulator.store import Row
 from kiti.simulator.stripe import control as stripe_control
 from kiti.simulator.stripe import objects as stripe_objects
 from kiti.simulator.stripe import sessions as stripe_sessions
+from kiti.simulator.v4 import wire as v4
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -56,7 +57,7 @@ class SendOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/webhooks/send`."""
 
     body: Any
-    gateway: Literal["flutterwave", "stripe"] = "flutterwave"
+    gateway: Literal["flutterwave", "flutterwave_v4", "stripe"] = "flutterwave"
     verif_hash: str | None = None
     copies: int = 1
     concurrency: int = 1
@@ -145,8 +146,9 @@ async def replay(request: AnyRequest) -> Response[bytes]:
         tx["id"],
     )
     if body is None:
-        body = wire.ENCODER.encode(wire.charge_event(tx)).decode()
-    return await _post_copies(machine, "flutterwave", body, order, verif_hash=None)
+        event = v4.charge_event(tx) if tx["version"] == "v4" else wire.charge_event(tx)
+        body = wire.ENCODER.encode(event).decode()
+    return await _post_copies(machine, webhooks.GATEWAYS[tx["version"]], body, order, verif_hash=None)
 
 
 @post("/_sim/webhooks/send", status_code=200)

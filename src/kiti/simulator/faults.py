@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-VERIFY_ONLY: Final = "GET /v3/transactions/*verify*"
+VERIFY_ONLY: Final = ("GET /v3/transactions/*verify*", "GET /v4/charges*")
 
 
 class Lie(msgspec.Struct, forbid_unknown_fields=True):
@@ -19,11 +19,14 @@ class Lie(msgspec.Struct, forbid_unknown_fields=True):
 
     def told_about(self, data: dict[str, Any]) -> dict[str, Any]:
         """Return the data with the lie in it."""
-        return data | {k: v for k, v in msgspec.structs.asdict(self).items() if v is not None}
+        told = {k: v for k, v in msgspec.structs.asdict(self).items() if v is not None}
+        if "reference" in data and "tx_ref" in told:
+            told["reference"] = told.pop("tx_ref")
+        return data | told
 
 
 class ApiFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What goes wrong with a request to `/v3` (Flutterwave) or `/v1` (Stripe).
+    """What goes wrong with a request to `/v3`, `/v4` or the token endpoint (Flutterwave), or to `/v1` (Stripe).
 
     `match` is a glob over `"METHOD /v3/path"`. `http_status` answers without any effect,
     `http_status_after` lets the effect happen first (Flutterwave's 503 after 28 s), and so do
@@ -46,7 +49,7 @@ class ApiFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def meets(self, call: str) -> bool:
         """Whether the fault is meant for this `"METHOD /path"`."""
         narrow = self.match == "*" and (self.lie is not None or self.not_found)
-        return fnmatchcase(call, VERIFY_ONLY if narrow else self.match)
+        return any(fnmatchcase(call, pattern) for pattern in (VERIFY_ONLY if narrow else (self.match,)))
 
 
 class WebhookFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -16,7 +16,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     `fee_bearer = customer` adds the fee to `charged_amount`. An outcome of `stuck` never leaves
     its first state. `not_found_http_status` is what an unknown transaction answers: Flutterwave
-    has been seen with 200 and with 400.
+    has been seen with 200 and with 400. Of v4: without a client id nobody gets a token, and
+    `v4_next_action` is what the buyer of a direct charge is told to do (payment_instruction,
+    redirect_url, requires_otp …).
     """
 
     webhook_url: str
@@ -36,6 +38,12 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     stripe_webhook_url: str = ""
     stripe_webhook_secret: str = ""
     stripe_secret_key: str = ""
+    v4_webhook_url: str = ""
+    v4_client_id: str = ""
+    v4_client_secret: str = ""
+    v4_webhook_secret: str = ""
+    v4_token_seconds: float = 600.0
+    v4_next_action: str = "payment_instruction"
 
 
 class GatewayRefusalError(Exception):
@@ -54,6 +62,7 @@ class Machine:
     config: Config
     store: Store
     faults: Faults = field(default_factory=Faults)
+    tokens: dict[str, float] = field(default_factory=dict)
     post_bell: asyncio.Event = field(default_factory=asyncio.Event)
     timer_bell: asyncio.Event = field(default_factory=asyncio.Event)
 

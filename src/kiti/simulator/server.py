@@ -4,7 +4,6 @@ import asyncio
 import signal
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urljoin
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
@@ -25,6 +24,8 @@ from kiti.simulator.stripe import sessions as stripe_sessions
 from kiti.simulator.stripe.objects import StripeRefusalError
 from kiti.simulator.stripe.replay import Replay
 from kiti.simulator.timers import Action, run_timers
+from kiti.simulator.v4 import api as v4
+from kiti.simulator.v4.errors import refusal as v4_refusal
 from kiti.simulator.webhooks import run_courier
 
 LARGEST_BODY_BYTES: Final = 1_000_000
@@ -42,28 +43,8 @@ TIMER_ACTIONS: Final[dict[str, Action]] = {
 }
 
 
-def run(
-    *,
-    host: str,
-    port: int,
-    webhook_url: str,
-    secret_key: str,
-    webhook_hash: str,
-    state: Path | str | None,
-    retry_seconds: float,
-    stripe_secret_key: str = "",
-    stripe_webhook_secret: str = "",
-) -> None:
-    """Serve in the foreground, in this process, until SIGTERM or SIGINT; Stripe's webhooks go beside `webhook_url`."""
-    config = Config(
-        webhook_url=webhook_url,
-        webhook_hash=webhook_hash,
-        secret_key=secret_key,
-        retry_seconds=retry_seconds,
-        stripe_webhook_url=urljoin(webhook_url, "stripe"),
-        stripe_webhook_secret=stripe_webhook_secret,
-        stripe_secret_key=stripe_secret_key,
-    )
+def run(config: Config, *, host: str, port: int, state: Path | str | None) -> None:
+    """Serve in the foreground, in this process, until SIGTERM or SIGINT."""
     asyncio.run(_serve(config, host=host, port=port, state=None if state is None else Path(state)))
 
 
@@ -71,11 +52,11 @@ def create_app(machine: Machine) -> ASGIApp:
     """Return the ASGI application: the gateway, its pages and the control API."""
     app = Litestar(
         route_handlers=[
-            *(*api.ROUTES, *hosted.ROUTES, *control.ROUTES),
+            *(*api.ROUTES, *v4.ROUTES, *hosted.ROUTES, *control.ROUTES),
             *(*stripe_api.ROUTES, *stripe_hosted.ROUTES, *stripe_control.ROUTES),
         ],
         exception_handlers={
-            GatewayRefusalError: api.refusal,
+            GatewayRefusalError: _refused,
             StripeRefusalError: stripe_api.refusal,
             HTTPException: _refused_by_http,
         },
@@ -119,5 +100,10 @@ async def _serve(config: Config, *, host: str, port: int, state: Path | None) ->
         machine.store.close()
 
 
+def _refused(request: Request[Any, Any, Any], error: GatewayRefusalError) -> Response[bytes]:
+    """In the words of the version that was asked."""
+    return v4_refusal(error) if request.url.path.startswith("/v4/") else api.refusal(request, error)
+
+
 def _refused_by_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    return api.refusal(request, GatewayRefusalError(error.detail or "Error", http_status=error.status_code))
+    return _refused(request, GatewayRefusalError(error.detail or "Error", http_status=error.status_code))

@@ -67,8 +67,7 @@ CREATE INDEX IF NOT EXISTS timer_by_time ON timer (at);
 CREATE TABLE IF NOT EXISTS delivery (
   id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, subject INTEGER NOT NULL,
   tx_id INTEGER, body TEXT NOT NULL, verif_hash TEXT, state TEXT NOT NULL,
-  gateway TEXT NOT NULL DEFAULT 'flutterwave', attempts INTEGER NOT NULL DEFAULT 0,
-  last_status INTEGER, next_at REAL NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0, last_status INTEGER, next_at REAL NOT NULL,
   created_at REAL NOT NULL, acknowledged_at REAL
 );
 CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (next_at)
@@ -84,7 +83,17 @@ CREATE INDEX IF NOT EXISTS stripe_by_reference ON stripe_object (reference);
 CREATE TABLE IF NOT EXISTS stripe_answer (
   key TEXT PRIMARY KEY, digest TEXT NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS v4_customer (email TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, customer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS v4_answer (
+  key TEXT PRIMARY KEY, status INTEGER NOT NULL, body TEXT NOT NULL, created_at REAL NOT NULL
+);
 """
+
+# Columns that files of earlier versions lack: which version of the API a row was made and is announced with.
+LATER_COLUMNS: Final = {
+    **dict.fromkeys(("link", "tx", "transfer"), "version TEXT NOT NULL DEFAULT 'v3'"),
+    "delivery": "gateway TEXT NOT NULL DEFAULT 'flutterwave'",
+}
 
 NUMBERED: Final = ("tx", "refund", "transfer", "subaccount", "chargeback", "settlement")
 EPOCH_2024: Final = 1_704_067_200
@@ -101,7 +110,7 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript(SCHEMA)
-        self._add_what_came_later()
+        self._add_later_columns()
         self._start_ids_late()
         # A webhook that was on its way when the process died was perhaps not received: send it
         # again, as the real one would.
@@ -147,10 +156,12 @@ class Store:
         """Close the file."""
         self._db.close()
 
-    def _add_what_came_later(self) -> None:
+    def _add_later_columns(self) -> None:
         """Give the file of an earlier version the columns that it lacks."""
-        if all(column["name"] != "gateway" for column in self.all("PRAGMA table_info(delivery)")):
-            self.run("ALTER TABLE delivery ADD COLUMN gateway TEXT NOT NULL DEFAULT 'flutterwave'")
+        for table, column in LATER_COLUMNS.items():
+            known = {row["name"] for row in self.all("SELECT name FROM pragma_table_info(?)", table)}
+            if column.partition(" ")[0] not in known:
+                self.run(f"ALTER TABLE {table} ADD COLUMN {column}")
 
     def _start_ids_late(self) -> None:
         """Begin ids above those of an earlier run in memory, so that no caller sees one twice."""

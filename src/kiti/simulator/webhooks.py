@@ -5,8 +5,12 @@ Only HTTP 200 acknowledges. A delivery is `waiting` (or `held`, to be reordered)
 """
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import time
 from typing import Any, Final
+from urllib.parse import urljoin
 
 from kiti.simulator import wire
 from kiti.simulator.faults import WebhookFault
@@ -14,17 +18,24 @@ from kiti.simulator.machine import Machine, wait_for_bell
 from kiti.simulator.postbox import Postbox
 from kiti.simulator.store import Row
 from kiti.simulator.stripe.signing import signature
+from kiti.simulator.v4 import wire as v4
 
 CONCURRENT_POSTS: Final = 64
 REORDER_GAP_SECONDS: Final = 0.05
 ACKNOWLEDGED: Final = 200
 NO_FAULT: Final = WebhookFault()
+# By the version of Flutterwave that was asked: as Kiti calls it, and as the ends of its webhook addresses say.
+GATEWAYS: Final = {"v3": "flutterwave", "v4": "flutterwave_v4"}
 
 
 def announce_charge(machine: Machine, *, tx: Row) -> None:
     """Write down the webhook for a transaction that has ended, well or badly."""
     fault = machine.faults.for_webhook("charge") or NO_FAULT
-    if fault.shape == "legacy":
+    if tx["version"] == "v4":
+        body = v4.charge_event(tx)
+        if fault.lie:
+            body["data"] = fault.lie.told_about(body["data"])
+    elif fault.shape == "legacy":
         body = wire.charge_event_flat(tx)
         body = fault.lie.told_about(body) if fault.lie else body
         if fault.lie and fault.lie.tx_ref is not None:
@@ -33,14 +44,17 @@ def announce_charge(machine: Machine, *, tx: Row) -> None:
         body = wire.charge_event(tx)
         if fault.lie:
             body["data"] = fault.lie.told_about(body["data"])
-    _enqueue(machine, fault=fault, kind="charge", subject=tx["id"], tx_id=tx["id"], body=body)
+    _enqueue(machine, fault=fault, kind="charge", subject=tx["id"], tx_id=tx["id"], body=body, version=tx["version"])
 
 
 def announce_refund(machine: Machine, *, refund: Row) -> None:
     """Write down the webhook for a refund that has begun or ended."""
     fault = machine.faults.for_webhook("refund") or NO_FAULT
-    body = wire.refund_event(refund)
-    if fault.lie:
+    version = machine.store.value("SELECT version FROM tx WHERE id = ?", refund["tx_id"])
+    body = v4.refund_event(refund) if version == "v4" else wire.refund_event(refund)
+    if fault.lie and version == "v4":
+        body["data"] = fault.lie.told_about(body["data"])
+    elif fault.lie:
         body = fault.lie.told_about(body)
         body["AmountRefunded"] = body.pop("amount", body["AmountRefunded"])
     _enqueue(
@@ -50,19 +64,30 @@ def announce_refund(machine: Machine, *, refund: Row) -> None:
         subject=refund["id"],
         tx_id=refund["tx_id"],
         body=body,
+        version=version,
     )
 
 
 def announce_transfer(machine: Machine, *, transfer: Row) -> None:
     """Write down the webhook for a transfer that has ended, well or badly."""
     fault = machine.faults.for_webhook("transfer") or NO_FAULT
-    if fault.shape == "legacy":
+    if transfer["version"] == "v4":
+        body, inside = v4.transfer_event(transfer), "data"
+    elif fault.shape == "legacy":
         body, inside = wire.transfer_event_wrapped(transfer), "transfer"
     else:
         body, inside = wire.transfer_event(transfer), "data"
     if fault.lie:
         body[inside] = fault.lie.told_about(body[inside])
-    _enqueue(machine, fault=fault, kind="transfer", subject=transfer["id"], tx_id=None, body=body)
+    _enqueue(
+        machine,
+        fault=fault,
+        kind="transfer",
+        subject=transfer["id"],
+        tx_id=None,
+        body=body,
+        version=transfer["version"],
+    )
 
 
 async def run_courier(machine: Machine) -> None:
@@ -135,9 +160,10 @@ def _enqueue(
     subject: int,
     tx_id: int | None,
     body: dict[str, Any],
+    version: str,
 ) -> None:
     text = wire.ENCODER.encode(body).decode()
-    enqueue(machine, fault=fault, gateway="flutterwave", kind=kind, text=text, subject=subject, tx_id=tx_id)
+    enqueue(machine, fault=fault, gateway=GATEWAYS[version], kind=kind, text=text, subject=subject, tx_id=tx_id)
 
 
 def _release_reversed(machine: Machine, *, when_there_are: int) -> None:
@@ -195,14 +221,25 @@ async def _deliver(machine: Machine, postbox: Postbox, idle: list[Postbox], *, r
 
 
 async def _post(machine: Machine, postbox: Postbox, *, gateway: str, body: str, verif_hash: str | None) -> int:
+    """With the gateway's proof in the header; `verif_hash` is another secret than its own."""
     config = machine.config
     content = body.encode()
-    headers = {"content-type": "application/json"}
-    if gateway == "stripe":
-        url = config.stripe_webhook_url
-        secret = config.stripe_webhook_secret if verif_hash is None else verif_hash
-        headers["stripe-signature"] = signature(content, secret=secret)
-    else:
-        url = config.webhook_url
-        headers["verif-hash"] = config.webhook_hash if verif_hash is None else verif_hash
-    return await postbox.post(url, body=content, headers=headers, timeout_seconds=config.webhook_timeout_seconds)
+    match gateway:
+        case "stripe":
+            url = config.stripe_webhook_url or urljoin(config.webhook_url, "stripe")
+            secret = config.stripe_webhook_secret if verif_hash is None else verif_hash
+            header, proof = "stripe-signature", signature(content, secret=secret)
+        case "flutterwave_v4":
+            url = config.v4_webhook_url or f"{config.webhook_url}_v4"
+            secret = config.v4_webhook_secret if verif_hash is None else verif_hash
+            digest = hmac.digest(secret.encode(), content, hashlib.sha256)
+            header, proof = "flutterwave-signature", base64.b64encode(digest).decode()
+        case _:
+            url, header = config.webhook_url, "verif-hash"
+            proof = config.webhook_hash if verif_hash is None else verif_hash
+    return await postbox.post(
+        url,
+        body=content,
+        headers={"content-type": "application/json", header: proof},
+        timeout_seconds=config.webhook_timeout_seconds,
+    )

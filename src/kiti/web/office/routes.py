@@ -22,6 +22,7 @@ from kiti.payments.actions import BreakChanged, PaymentChanged, RefundExceedsCha
 from kiti.people.model import MAY
 from kiti.settlements.actions import SettlementChanged
 from kiti.web.office.breaks import ROUTES as BREAKS
+from kiti.web.office.counter import ROUTES as COUNTER
 from kiti.web.office.disputes import ROUTES as DISPUTES
 from kiti.web.office.entry import (
     HOME,
@@ -171,7 +172,7 @@ OFFICE = Router(
     path=HOME,
     route_handlers=[
         *(ask_password, log_in, log_out, end_others, show_office),
-        *(*MONEY, *BREAKS, *DISPUTES, *REFUNDS, *SETTLEMENTS, *HOOKS),
+        *(*MONEY, *COUNTER, *BREAKS, *DISPUTES, *REFUNDS, *SETTLEMENTS, *HOOKS),
     ],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )

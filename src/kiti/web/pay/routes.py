@@ -20,6 +20,7 @@ from kiti.flows.plan import SeatsTaken
 from kiti.flows.settle import settle_payment
 from kiti.flows.show import BookingView, PaymentView
 from kiti.gateways.gateway import Method
+from kiti.payments.model import Payment
 from kiti.web.booking.routes import ends, hold_of, my_booking, seats_address, to_booking
 from kiti.web.booking.travellers import region_of
 from kiti.web.page import rights
@@ -51,6 +52,7 @@ METHODS: dict[Method, tuple[str, str]] = {
     "CARD": (marked("Card"), marked("Visa, Mastercard.")),
     "BANK_TRANSFER": (marked("Bank transfer"), marked("From your bank's app.")),
     "USSD": (marked("USSD"), marked("Dial a code, no internet needed.")),
+    "CASH": (marked("Cash at a counter"), marked("You say your reference and pay before the time is over.")),
 }
 
 
@@ -153,6 +155,7 @@ def _standing(request: Request[Any, Any, Any], house: House, found: PaymentView,
         is_mine=is_mine,
         reason=_reason(words_of(request), payment.failure_reason),
         again=seats_address(view, with_seats=True),
+        timezone=ends(*view.by_trip()[0])[0].timezone,
         look=look,
         looks_on=look < LOOKS,
         look_seconds=LOOK_SECONDS if look < LOOKS_AT_FIRST else LATER_LOOK_SECONDS,
@@ -209,7 +212,7 @@ async def _methods(
     trip, lines = view.by_trip()[0]
     boards, alights = ends(trip, lines)
     offers = await _offers(house, view.booking.id)
-    attempt = view.payment.payment if view.payment and view.payment.payment.is_open else None
+    attempt = _under_way(view)
     wanted = attempt.method if attempt else method
     by_method = {} if attempt else await show.prices_by_method(house, view, offers)
     # An open attempt has its price; else each way to pay tells its own, where they are not all the same.
@@ -234,6 +237,12 @@ async def _methods(
         phone=view.booking.contact_phone if typed is None else typed,
         **hold_of(view.booking),
     )
+
+
+def _under_way(view: BookingView) -> Payment | None:
+    """The attempt that the traveller goes on with; one in cash gives way to any other choice."""
+    attempt = None if view.payment is None else view.payment.payment
+    return attempt if attempt is not None and attempt.is_open and attempt.method != "CASH" else None
 
 
 async def _offers(house: House, booking: UUID) -> dict[Method, Offer]:

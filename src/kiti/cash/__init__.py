@@ -1,0 +1,1 @@
+"""Cash at a counter: what was taken, and what was handed back."""
