@@ -54,7 +54,7 @@ async def test_the_link_carries_what_was_asked_for(
 @pytest.mark.parametrize(
     ("amount", "method", "said"),
     [
-        (Money(150_050, "KES"), "BANK_TRANSFER", 1500.5),
+        (Money(150_050, "NGN"), "BANK_TRANSFER", 1500.5),
         (Money(150_000, "KES"), "CARD", 1500),
         (Money(1, "USD"), "CARD", 0.01),
         (Money(12_345, "XOF"), "MOBILE_MONEY", 12345),

@@ -196,7 +196,8 @@ SELECT
     currency,
     fee_exact,
     captured_at,
-    refund_reserved
+    refund_reserved,
+    disputed
 FROM charge
 WHERE booking_id = any(%(bookings)s::uuid[])
 ORDER BY booking_id, captured_at, transaction_id;
