@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.house import JsonObject, RunningHouse, holder
+from tests.network import STANDARD_UGX
 from tests.staff import bearer, employ, staff_headers
 
 from kiti.people.model import Role
@@ -292,3 +293,33 @@ async def test_a_booking_without_an_attempt_is_paid_at_the_counter_all_the_same(
     code, said = await house.kiti("payments", "cash", other["reference"], *due)
     assert code != 0
     assert "flutterwave" in said
+
+
+async def test_a_counter_asks_for_the_fee_as_well_also_of_who_never_chose_cash(own_house: RunningHouse) -> None:
+    house = own_house
+    fee = ("platform-fee", "--currency", "UGX", "--fixed", "1500")
+    code, output = await house.kiti("fees", "set", *fee)
+    assert code == 0, output
+    await house.box.travel(minutes=2)  # a rule counts from a minute later on
+    booking = await house.reserve(house.network.bus(), ["1A"])
+    who = await employ(house.box.db, "operator_staff", "pearl")
+    pay = (
+        "payments",
+        "cash",
+        booking["reference"],
+        "--currency",
+        "UGX",
+        "--staff",
+        who.email,
+        "--counter",
+        "Kampala 1",
+    )
+    code, output = await house.kiti(*pay, "--amount", str(STANDARD_UGX), stdin=who.password + "\n")
+    assert code != 0, output
+    assert await receipts(house, booking) == []
+    code, output = await house.kiti(*pay, "--amount", str(STANDARD_UGX + 1500), stdin=who.password + "\n")
+    assert code == 0, output
+    await house.booking_until(booking, "CONFIRMED")
+    assert await in_the_till(house, booking) == STANDARD_UGX + 1500
+    assert [ticket["status"] for ticket in await house.tickets(booking)] == ["VALID"]
+    await house.is_well()
