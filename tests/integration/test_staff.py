@@ -71,7 +71,7 @@ async def test_the_right_password_gives_a_short_token_that_says_who_one_is(house
     assert claims["exp"] - claims["iat"] == 15 * 60
     status, mine = await me(house, told["token"])
     assert (status, mine) == (200, told["staff"])
-    assert mine["permissions"] == ["bookings.see", "payments.see", "refunds.see", "settlements.see"]
+    assert mine["permissions"] == ["bookings.see", "hooks.manage", "payments.see", "refunds.see", "settlements.see"]
 
 
 async def test_unknown_disabled_and_mistaken_hear_the_same(house: RunningHouse) -> None:
