@@ -82,7 +82,7 @@ async def test_who_pays_need_not_be_who_travels(house: RunningHouse) -> None:
             "needs a number of Kenya",
         ),
         ({"paymentMethod": "CARD", "channel": "DIRECT", "phoneNumber": KENYAN}, "channel", "No phone can be asked"),
-        ({"paymentMethod": "USSD"}, "paymentMethod", "only with CARD, MOBILE_MONEY"),
+        ({"paymentMethod": "USSD", "gateway": "flutterwave"}, "paymentMethod", "only with CARD, MOBILE_MONEY"),
         ({"paymentMethod": "BANK_TRANSFER", "gateway": "flutterwave"}, "paymentMethod", "through flutterwave"),
         ({"paymentMethod": "CARD", "gateway": "nobody"}, "gateway", "There is no gateway"),
     ],

@@ -99,10 +99,10 @@ async def list_transactions(request: AnyRequest) -> Response[bytes]:
     """List transactions, newest first; `from` and `to` are days, both included."""
     return _page(
         request,
-        count="SELECT count(*) FROM tx WHERE created_at >= ?1 AND created_at < ?2"
+        count="SELECT count(*) FROM tx WHERE version = 'v3' AND created_at >= ?1 AND created_at < ?2"
         " AND (?3 IS NULL OR tx_ref = ?3) AND (?4 IS NULL OR status = ?4)"
         " AND (?5 IS NULL OR currency = ?5)",
-        rows="SELECT * FROM tx WHERE created_at >= ?1 AND created_at < ?2"
+        rows="SELECT * FROM tx WHERE version = 'v3' AND created_at >= ?1 AND created_at < ?2"
         " AND (?3 IS NULL OR tx_ref = ?3) AND (?4 IS NULL OR status = ?4)"
         " AND (?5 IS NULL OR currency = ?5) ORDER BY id DESC LIMIT ?6 OFFSET ?7",
         filters=("tx_ref", "status", "currency"),
@@ -183,7 +183,8 @@ async def list_refunds(request: AnyRequest) -> Response[bytes]:
     """List refunds, newest first."""
     return _page(
         request,
-        count="SELECT count(*) FROM refund WHERE created_at >= ?1 AND created_at < ?2"
+        count="SELECT count(*) FROM refund WHERE tx_id IN (SELECT id FROM tx WHERE version = 'v3')"
+        " AND created_at >= ?1 AND created_at < ?2"
         " AND (?3 IS NULL OR status = ?3) AND (?4 IS NULL OR currency = ?4)",
         rows="SELECT * FROM refund WHERE created_at >= ?1 AND created_at < ?2"
         " AND (?3 IS NULL OR status = ?3) AND (?4 IS NULL OR currency = ?4)"

@@ -122,7 +122,7 @@ def settle(machine: Machine, *, currency: str | None) -> list[int]:
         currencies = [
             row["currency"]
             for row in machine.store.all(
-                "SELECT DISTINCT currency FROM tx WHERE settlement_id IS NULL"
+                "SELECT DISTINCT currency FROM tx WHERE settlement_id IS NULL AND version = 'v3'"
                 " AND status = 'successful' ORDER BY currency LIMIT 200"
             )
             if currency in {None, row["currency"]}
@@ -158,11 +158,13 @@ def settled_transactions(machine: Machine, *, settlement_id: int) -> list[Row]:
 def _settle_currency(machine: Machine, *, currency: str) -> int:
     """Gross, minus fees, minus refunds and chargebacks of transactions in this currency."""
     txs = machine.store.all(
-        "SELECT * FROM tx WHERE settlement_id IS NULL AND status = 'successful' AND currency = ? LIMIT ?",
+        "SELECT * FROM tx WHERE settlement_id IS NULL AND version = 'v3' AND status = 'successful' AND currency = ?"
+        " LIMIT ?",
         *(currency, BATCH),
     )
     refunds = machine.store.all(
-        "SELECT * FROM refund WHERE settlement_id IS NULL AND currency = ? LIMIT ?",
+        "SELECT * FROM refund WHERE settlement_id IS NULL AND currency = ?"
+        " AND tx_id IN (SELECT id FROM tx WHERE version = 'v3') LIMIT ?",
         *(currency, BATCH),
     )
     refunds = [row for row in refunds if not has_failed(row)]
