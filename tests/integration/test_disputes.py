@@ -70,6 +70,20 @@ async def test_an_open_dispute_is_held_back_cannot_be_refunded_and_leaves_the_ti
     assert await standing(treasury, held) == ("confirmed", {"1A"})
 
 
+async def test_once_a_part_is_lost_the_rest_can_be_cancelled_and_goes_back(treasury: Treasury) -> None:
+    held, transaction = await treasury.buy("1A")
+    told = treasury.gateway.dispute(transaction, amount=20_000)
+    await find_disputes(treasury.house)
+    with pytest.raises(WrongState, match="wants the money back"):
+        await cancel_booking(treasury.house, booking=held.booking, actor="test")
+    treasury.gateway.decide(told, "lost")
+    await find_disputes(treasury.house)
+    cancelled = await cancel_booking(treasury.house, booking=held.booking, actor="test")
+    assert cancelled.quote.refund.amount == 40_000
+    (charge,) = await treasury.box.rows("SELECT * FROM charge WHERE booking_id = %s", held.booking)
+    assert (charge["refund_reserved"], charge["disputed"]) == (60_000, 0)
+
+
 async def test_a_dispute_that_is_won_gives_the_money_back_to_us(treasury: Treasury) -> None:
     held, transaction = await treasury.buy("1A")
     told = treasury.gateway.dispute(transaction)
@@ -106,7 +120,7 @@ async def test_a_dispute_lost_before_the_journey_frees_the_seats_and_each_operat
         assert await treasury.balance(account) == 0
     assert await treasury.balance(f"ticket_liability:{network.shuttle_line.operator.id}") == 0
     assert await treasury.balance("loss:flutterwave") == 0
-    with pytest.raises(ChargeDisputed):
+    with pytest.raises(RefundExceedsCharge):
         await refund(treasury, transaction)
     treasury.gateway.settle()
     assert (await treasury.compare()).differing == 0

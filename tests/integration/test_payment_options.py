@@ -122,6 +122,15 @@ async def test_bank_transfer_and_ussd_are_paid_on_the_gateways_page(
     assert (await house.payment(payment))["method"] == method
 
 
+async def test_a_gateway_is_asked_what_it_would_keep(house: RunningHouse) -> None:
+    asked = ("payments", "fee", "--amount", "150000", "--currency", "kes")
+    code, said = await house.kiti(*asked)
+    assert (code, said.strip()) == (0, "flutterwave keeps 4350 of 150000 KES (minor units).")
+    code, said = await house.kiti(*asked, "--gateway", "cash")
+    assert code == 1
+    assert "does not tell its fees beforehand" in said
+
+
 async def test_a_gateway_that_rests_is_not_asked_and_no_attempt_stays_open(own_house: RunningHouse) -> None:
     house = own_house
     trip = house.network.bus()

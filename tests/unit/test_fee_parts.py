@@ -299,3 +299,9 @@ def test_no_float_is_anywhere_near() -> None:
 def test_a_rule_survives_the_audit_log() -> None:
     made = rule("platform_fee", "traveller", fixed=100)
     assert msgspec.convert(msgspec.to_builtins(made), FeeRule) == made
+
+
+def test_a_tax_of_an_operator_whose_seats_were_all_cancelled_is_theirs_still() -> None:
+    gone, stays = UUID(int=1), UUID(int=2)
+    part = Part(booking_id=UUID(int=9), operator_id=gone, kind="tax", borne_by="traveller", amount=180)
+    assert dues([Line(stays, 1000)], [part]) == ({stays: 1000, gone: 180}, 0)

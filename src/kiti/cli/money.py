@@ -1,5 +1,6 @@
 """Commands for whoever looks after money: ask the gateway about a payment, send a refund once more."""
 
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -7,9 +8,11 @@ import click
 from rich.console import Console
 
 from kiti.cli.serve import database, run_async
+from kiti.core.money import Money
 from kiti.core.settings import Settings, load
 from kiti.flows import counter as counter_flow
 from kiti.flows.cash import HandedOut, Taken, hand_out
+from kiti.flows.payment_options import fee_of
 from kiti.flows.reconcile import MOST_DAYS, USUAL_DAYS, Compared, open_breaks, reconcile
 from kiti.flows.refunds import retry_refund
 from kiti.flows.settle import settle_payment
@@ -51,6 +54,19 @@ def take_cash(composition: Any, reference: str, amount: int, currency: str, emai
         f" The booking is {taken.booking.standing}.",
         highlight=False,
     )
+
+
+@payments.command("fee")
+@click.option("--amount", type=click.IntRange(min=1), required=True, help="In minor units.")
+@click.option("--currency", required=True)
+@click.option("--gateway", default="flutterwave", show_default=True)
+@click.pass_obj
+def fee(composition: Any, amount: int, currency: str, gateway: str) -> None:
+    """Ask a gateway what it would keep of a payment: what a rule of `kiti fees` has to cover."""
+    asked = Money(amount, currency.upper())
+    with database(load()) as settings:
+        kept = run_async(_fee(composition, settings, gateway, asked))
+    console.print(f"{gateway} keeps {kept:f} of {amount} {asked.currency} (minor units).", highlight=False)
 
 
 @click.group()
@@ -109,6 +125,11 @@ def reconcile_command(composition: Any, days: int) -> None:
 async def _reconcile(composition: Any, settings: Settings, days: int) -> tuple[Compared, list[OpenBreak]]:
     async with composition.open_house(settings) as house:
         return await reconcile(house, days=days), await open_breaks(house)
+
+
+async def _fee(composition: Any, settings: Settings, gateway: str, amount: Money) -> Decimal:
+    async with composition.open_house(settings) as house:
+        return await fee_of(house, gateway=gateway, amount=amount)
 
 
 async def _settle(composition: Any, settings: Settings, payment: UUID, transaction: str) -> Payment:

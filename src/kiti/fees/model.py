@@ -196,7 +196,8 @@ def dues(lines: Iterable[Line], parts: Iterable[Part]) -> tuple[dict[UUID, int],
     platform = 0
     for part in parts:
         if part.borne_by == "traveller" and part.kind == "tax":
-            operators[part.operator_id] += part.amount
+            # Of an operator whose seats were all cancelled there is the tax that was paid, and no fare.
+            operators[part.operator_id] = operators.get(part.operator_id, 0) + part.amount
         elif part.borne_by == "traveller":
             platform += part.amount
     return operators, platform

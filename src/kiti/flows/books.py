@@ -42,7 +42,7 @@ async def books_of(reader: Reader, *, currencies: Mapping[UUID, str]) -> dict[UU
     bookings = sorted(currencies)
     lines = await ledger_reads.lines_of(reader, bookings=bookings)
     charges = await payment_reads.charges_of_bookings(reader, bookings=bookings)
-    beyond = await payment_reads.excesses(reader, bookings=bookings)
+    beyond = await payment_reads.excesses_kept(reader, bookings=bookings)
     bills = _bills(await fee_reads.of_bookings(reader, bookings=bookings))
     found = {}
     for booking in bookings:
@@ -53,7 +53,7 @@ async def books_of(reader: Reader, *, currencies: Mapping[UUID, str]) -> dict[UU
             gateway="" if paid is None else paid.gateway,
             unspent=beyond.get(booking, 0)
             + sum(
-                charge.amount - charge.refund_reserved
+                charge.amount - charge.refund_reserved + charge.disputed
                 for charge in charges[booking]
                 if charge.purpose != "fulfils" and charge.currency == currency
             ),

@@ -79,8 +79,8 @@ async def take(house: House, *, payment: UUID, amount: int, currency: str, count
     where = _counter(counter)
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment)
-        lines = await booking_reads.seats_of(reader, bookings=[found.booking_id])
-    for operator in {line.operator_id for line in lines}:
+        operators = await booking_reads.operators_of(reader, booking=found.booking_id)
+    for operator in operators:
         require(staff, "cash.take", operator=operator)
     if found.gateway != GATEWAY:
         raise InvalidInput("paymentId", f"This payment is made through {found.gateway}, not in cash.")

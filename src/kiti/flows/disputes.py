@@ -26,6 +26,7 @@ from kiti.db import Transaction
 from kiti.disputes import actions as disputes
 from kiti.disputes import reads as dispute_reads
 from kiti.disputes.model import GONE, Dispute, NewDispute
+from kiti.flows.announce import announce, of_booking
 from kiti.flows.holds import can_board, wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
@@ -111,6 +112,7 @@ async def _find(house: House, name: str, gateway: Disputes) -> dict[str, int]:
         log.warning("disputes could not be asked for", gateway=name, reason=told.reason)
         return {"silent": 1}
     breaks: list[Break] = []
+    failed = 0
     for one in told:
         try:
             await take_dispute(house, name, one)
@@ -127,10 +129,14 @@ async def _find(house: House, name: str, gateway: Disputes) -> dict[str, int]:
                     detail=str(error),
                 )
             )
+        except Exception:
+            # One dispute's trouble is not another's, and not that of answers that are due.
+            failed += 1
+            log.exception("a dispute could not be taken in", gateway=name, dispute=one.dispute_id)
     await house.db.run(
         lambda tx: payments.put_breaks_of_sides(tx, gateway=name, sides=["ledger_dispute"], breaks=breaks)
     )
-    return {"told": len(told), "unknown": len(breaks)}
+    return {"told": len(told), "unknown": len(breaks) + failed}
 
 
 async def _first_day(house: House, name: str, today: date) -> date:
@@ -232,7 +238,15 @@ async def _lost(
     tx: Transaction, house: House, dispute: Dispute, booking: Booking, charge: Charge, *, may_void: bool
 ) -> None:
     """Each operator bears its share by the fares; what was refunded before as well is a loss of the platform."""
-    lines = await booking_reads.seats_of(tx, bookings=[booking.id])
+    if dispute.reserved:
+        await payments.settle_dispute(
+            tx,
+            booking=dispute.booking_id,
+            gateway=dispute.gateway,
+            transaction_id=dispute.transaction_id,
+            amount=dispute.reserved,
+        )
+    lines = await booking_reads.every_seat_of(tx, bookings=[booking.id])
     entries = dispute_lost(
         dispute.gateway,
         amount=dispute.amount,
@@ -267,6 +281,9 @@ async def _void(tx: Transaction, house: House, booking: Booking, charge: Charge)
     if len(voided) != len(lines):
         raise TicketsUsed(sorted({line.seat for line in lines} - {ticket.seat for ticket in voided}))
     await occasions.cancelled(tx, bookings=[cancelled], channels=house.settings.message_channels)
+    await announce(tx, of_booking("booking.cancelled", booking.id))
+    event = Event(subject=booking.id, actor=charge.gateway, action="booking.cancelled", detail={"reason": LOST})
+    await audit.record(tx, events=[event])
     return True
 
 

@@ -22,6 +22,7 @@ from kiti.db import Database, Transaction
 from kiti.flows.grouping import LANES, MAX_QUEUE, GroupCommit
 from kiti.flows.house import House
 from kiti.flows.plan import SeatsTaken
+from kiti.flows.progress import advance
 from kiti.flows.queued import Extension, Extensions, Release, Releases
 from kiti.network import reads as network
 from kiti.payments import actions as payments
@@ -194,6 +195,7 @@ async def _in_batches(db: Database, sweep: Callable[[Transaction], Awaitable[int
     for _ in range(SWEEP_BATCHES):
         batch = await db.run(sweep, pipelined=True)
         swept += batch
+        advance(processed=batch)
         if batch < SWEEP_BATCH:
             break
     return swept

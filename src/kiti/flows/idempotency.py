@@ -8,6 +8,7 @@ reservation does.
 
 from kiti.core.errors import KitiError
 from kiti.flows.house import House
+from kiti.flows.progress import advance
 from kiti.idempotency import actions as idempotency
 from kiti.idempotency import reads as idempotency_reads
 from kiti.idempotency.model import Key, Lock, Stored
@@ -73,6 +74,7 @@ async def forget_old(house: House) -> int:
     for _ in range(FORGET_BATCHES):
         batch = await house.db.run(lambda tx: idempotency.forget(tx, limit=FORGET_BATCH))
         forgotten += batch
+        advance(processed=batch)
         if batch < FORGET_BATCH:
             break
     return forgotten

@@ -22,6 +22,7 @@ from kiti.db import Transaction
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.flows.letters.letter import About, write_mail, write_text
+from kiti.flows.progress import advance
 from kiti.gateways.delivery import Accepted, Delivery, NotNow, Rejected, Unknown
 from kiti.messages import actions as messages
 from kiti.messages.model import LEASE_SECONDS, Message, Outcome, doubtful, hopeless, not_now, sent
@@ -95,6 +96,8 @@ async def _lane(house: House, *, until: float) -> list[Outcome]:
         outcomes = await asyncio.gather(*(_send(house, message, lines) for message in taken))
         await _finish(house, outcomes)
         done += outcomes
+        sent = sum(outcome.state == "sent" for outcome in outcomes)
+        advance(processed=sent, failed=len(outcomes) - sent)
     return done
 
 

@@ -7,6 +7,7 @@ several operators can be paid as all of them allow.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import get_args
 from uuid import UUID
 
@@ -18,9 +19,10 @@ from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import Booking
 from kiti.core.errors import InvalidInput, KitiError, NotFound
 from kiti.core.ids import new_id
+from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.flows.house import House
-from kiti.gateways.gateway import DirectCharges, Gateway, Guarded, Method
+from kiti.gateways.gateway import DirectCharges, FeeQuotes, Gateway, Guarded, Method, Rejected, Unknown
 from kiti.network import reads as network_reads
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
@@ -78,6 +80,21 @@ def first_awake(house: House, fitting: Sequence[Way]) -> Way:
         if not _is_resting(house.gateway(way.gateway)):
             return way
     raise GatewayAtFault("The payment service cannot be reached. You have not been charged; try again in a moment.")
+
+
+async def fee_of(house: House, *, gateway: str, amount: Money) -> Decimal:
+    """What a gateway says that it keeps of an amount, in minor units; raises NotFound, InvalidInput, GatewayAtFault."""
+    asked = house.gateway(gateway)
+    if not isinstance(asked, FeeQuotes):
+        raise InvalidInput("gateway", f"{gateway} does not tell its fees beforehand.")
+    answer = await asked.fee_of(amount)
+    match answer:
+        case Decimal():
+            return answer
+        case Rejected(reason=reason):
+            raise InvalidInput("amount", f"{gateway} does not say: {reason}.")
+        case Unknown(reason=reason):
+            raise GatewayAtFault(f"{gateway} did not answer: {reason}. Try again in a moment.")
 
 
 async def all_options(house: House) -> list[OptionLine]:

@@ -19,6 +19,7 @@ from kiti.core.money import Money
 from kiti.flows.banking import SettlementsSilent
 from kiti.flows.disputes import find_disputes
 from kiti.flows.house import House
+from kiti.flows.progress import advance
 from kiti.flows.settle import settle_payment
 from kiti.flows.three_way import compare_settlements
 from kiti.gateways.gateway import (
@@ -143,6 +144,7 @@ async def _compare(house: House, name: str, gateway: Gateway, day: date) -> dict
     breaks: list[Break] = []
     repaired = 0
     for told in theirs:
+        advance(processed=1)
         known = ours.get(told.transaction_id)
         if known is None:
             known, was_repaired = await _take_over(house, told)
@@ -170,6 +172,9 @@ async def _take_over(house: House, told: Theirs) -> tuple[Charge | None, bool]:
         await settle_payment(house, payment.id, transaction_id=told.transaction_id)
     except KitiError as error:
         log.warning("a transaction could not be settled", transaction=told.transaction_id, error=str(error))
+    except Exception:
+        # One transaction's trouble is not another's: it stays a break, and the rest of the day is compared.
+        log.exception("a transaction could not be settled", transaction=told.transaction_id)
     taken = await _charge(house, payment, told.transaction_id)
     return taken, taken is not None
 

@@ -30,7 +30,7 @@ from kiti.flows.staff import require
 from kiti.gateways.gateway import Authorised, Captured, Declined, Missing, Pending, Unknown, UnreadableAmount
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import Charge, Payment
+from kiti.payments.model import WAITING, Charge, Payment
 from kiti.people.model import Staff
 from kiti.seats import actions as seats
 from kiti.seats.model import Lost
@@ -151,7 +151,7 @@ async def _accept(tx: Transaction, house: House, payment_id: UUID, reason: str, 
     attempts = (await (await payment_reads.of_bookings(tx, bookings=[booking.id]))())[booking.id]
     dropped = await call_off(
         tx,
-        attempts=[other for other in attempts if other.id != payment.id and other.state == "pending"],
+        attempts=[other for other in attempts if other.id != payment.id and other.state in WAITING],
         reason="Another attempt has paid for the booking.",
     )
     await dropped()
@@ -201,6 +201,8 @@ async def _refund(tx: Transaction, house: House, payment_id: UUID, reason: str, 
     _check_in_review(payment)
     if not case.charges:
         raise WrongState("How much came cannot be told. Pay it back in the gateway's dashboard, then close the case.")
+    if any(charge.disputed for charge in case.charges):
+        raise WrongState("The traveller's bank wants this money back. Until that is decided it cannot be sent back.")
     await payments.move(tx, payment=payment, to="captured", reason=f"sent back: {reason}")
     await give_back_rest(tx, house, payment, case.lines)
     await _note(tx, case.booking.id, staff, "payment.sent_back", {"payment": str(payment.id), "reason": reason})
@@ -231,6 +233,7 @@ async def _close(house: House, payment_id: UUID, reason: str, staff: Staff) -> P
         if case.charges:
             raise WrongState("There is money: accept it or send it back.")
         await payments.move(tx, payment=case.payment, to="failed", reason=reason)
+        await announce(tx, of_payment("payment.failed", case.payment, reason=reason))
         await _note(tx, case.booking.id, staff, "payment.closed", {"payment": str(payment_id), "reason": reason})
         return await payment_reads.by_id(tx, payment=payment_id)
 

@@ -16,6 +16,7 @@ from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
 from kiti.flows.messages import send_due
 from kiti.flows.payouts import process_payout
+from kiti.flows.progress import advance
 from kiti.flows.reconcile import reconcile
 from kiti.flows.refunds import process_refund
 from kiti.flows.revenue import recognise_revenue as recognise
@@ -171,10 +172,12 @@ async def _each(
         async with limiter:
             try:
                 await one(item)
+                advance(processed=1)
             except (PaymentChanged, SettlementChanged):
                 log.info("somebody else was quicker", item=str(item))
             except Exception:
                 failures += 1
+                advance(failed=1)
                 log.exception("could not be done now", item=str(item), again_in_seconds=POSTPONE_SECONDS)
                 async with house.db.transaction() as tx:
                     await postpone(tx, item=item, seconds=POSTPONE_SECONDS)

@@ -256,6 +256,14 @@ async def reserve_dispute(tx: Transaction, *, booking: UUID, gateway: str, trans
     return reserved == 1
 
 
+async def settle_dispute(tx: Transaction, *, booking: UUID, gateway: str, transaction_id: str, amount: int) -> None:
+    """The dispute is lost: what was reserved for it has gone back, and nothing is in dispute any more."""
+    settled = await tx.execute(
+        sql.settle_dispute, booking=booking, gateway=gateway, transaction_id=transaction_id, amount=amount
+    )
+    assert settled == 1, "a dispute whose amount was not reserved"
+
+
 async def release_dispute(tx: Transaction, *, booking: UUID, gateway: str, transaction_id: str, amount: int) -> None:
     """The dispute is won: what was reserved for it is free again."""
     released = await tx.execute(

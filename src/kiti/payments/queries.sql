@@ -261,7 +261,11 @@ SELECT
     least(
         charge.amount - charge.refund_reserved,
         greatest(0, charge.amount - payment.amount - payment.fee) - charge.excess_reserved
-    ) AS amount
+    ) AS amount,
+    least(
+        charge.amount - charge.refund_reserved + charge.disputed,
+        greatest(0, charge.amount - payment.amount - payment.fee) - charge.excess_reserved
+    ) AS kept
 FROM charge
 INNER JOIN payment ON charge.booking_id = payment.booking_id AND charge.payment_id = payment.id
 WHERE charge.booking_id = any(%(bookings)s) AND charge.purpose = 'fulfils';
@@ -283,6 +287,13 @@ WHERE
 -- The dispute is won: the money is ours again, to keep or to refund.
 -- release_dispute :execute
 UPDATE charge SET refund_reserved = refund_reserved - %(amount)s, disputed = disputed - %(amount)s
+WHERE
+    booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s
+    AND disputed >= %(amount)s;
+
+-- The money has gone back: it stays reserved, and is under dispute no more.
+-- settle_dispute :execute
+UPDATE charge SET disputed = disputed - %(amount)s
 WHERE
     booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s
     AND disputed >= %(amount)s;

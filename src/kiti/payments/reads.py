@@ -61,7 +61,8 @@ class _Id(msgspec.Struct, frozen=True):
 
 class _Excess(msgspec.Struct, frozen=True):
     booking_id: UUID
-    amount: int
+    amount: int  # that can go back
+    kept: int  # the same and what of it is under dispute: it has not gone back yet
 
 
 async def by_id(reader: Reader, *, payment: UUID) -> Payment:
@@ -114,13 +115,14 @@ async def charges_of(reader: Reader, *, booking: UUID) -> list[Charge]:
 
 async def excess(reader: Reader, *, booking: UUID) -> int:
     """What a booking was paid beyond what was due and has not gone back, in minor units of its charge."""
-    return (await excesses(reader, bookings=[booking])).get(booking, 0)
+    rows = await reader.many(sql.excess_of, _Excess, bookings=[booking])
+    return max(0, rows[0].amount) if rows else 0
 
 
-async def excesses(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, int]:
-    """The same for many; those without an excess are left out."""
+async def excesses_kept(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, int]:
+    """What bookings were paid beyond what was due and is with us still, also under dispute; others are left out."""
     rows = await reader.many(sql.excess_of, _Excess, bookings=list(bookings))
-    return {row.booking_id: row.amount for row in rows if row.amount > 0}
+    return {row.booking_id: row.kept for row in rows if row.kept > 0}
 
 
 async def charges_of_bookings(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, list[Charge]]:
