@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from kiti.db import Database
@@ -22,6 +23,10 @@ from kiti.db.embedded import CONFIGURATION, EmbeddedDatabase
 from kiti.db.migrate import migrate, newest
 from tests.box import Box
 from tests.house import RunningHouse
+
+# How long drawing takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("kiti", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("kiti")
 
 # A crash of the test machine may lose the test data; a crash of PostgreSQL alone does not.
 FAST = CONFIGURATION + "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
