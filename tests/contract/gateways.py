@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -133,9 +134,9 @@ class AnyFlutterwave(Provider):
         """The simulator's transaction, as this version calls it."""
         return transaction
 
+    @abstractmethod
     def proof(self, simulator: Simulator, body: bytes) -> dict[str, str]:
         """The header that makes a webhook authentic."""
-        raise NotImplementedError
 
     async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:  # noqa: ARG002 - one step here
         [transaction] = simulator.pay(reference)

@@ -10,7 +10,7 @@ from kiti.core.ids import first_id_at, new_id
 from kiti.core.settings import load
 from kiti.payments.reads import PaymentLine
 from kiti.web.office.entry import login_cookie, office_path, session_cookie
-from kiti.web.office.money import _age, _csv
+from kiti.web.office.money import _csv, age
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_cell_that_a_spreadsheet_would_calculate_stays_text() -> None:
     [(-1, "0 min"), (59, "0 min"), (3_599, "59 min"), (3_600, "1 h"), (86_399, "23 h"), (2e5, "2 d")],
 )
 def test_ages_are_told_roughly(seconds: float, told: str) -> None:
-    assert _age(seconds) == told
+    assert age(seconds) == told
 
 
 def test_ids_of_a_moment_lie_between_those_before_and_after() -> None:

@@ -4,7 +4,7 @@ Breaks hold bookings of every operator, so they are for staff of the platform: `
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import get_args
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from kiti.core.errors import InvalidInput, KitiError
 from kiti.db import Reader, Transaction
 from kiti.flows.changes import reason_of
 from kiti.flows.house import House
+from kiti.flows.office import days_of
 from kiti.flows.settle import settle_payment
 from kiti.flows.staff import require
 from kiti.gateways.gateway import Authorised, Captured, Declined, Missing, Pending, Truth, Unknown, UnreadableAmount
@@ -77,10 +78,8 @@ def filter_of(house: House, *, gateway: str, kind: str, since: str, until: str, 
         raise InvalidInput("kind", "There is no such kind of break.")
     if state not in {"", "open", "all"}:
         raise InvalidInput("state", "Show open ones, or all.")
-    last = _day(until, "until") or datetime.now(UTC).date()
-    first = _day(since, "since") or last - timedelta(days=USUAL_DAYS)
-    if not timedelta() <= last - first <= timedelta(days=LONGEST_DAYS):
-        raise InvalidInput("since", f"Choose at most {LONGEST_DAYS} days, the first one first.")
+    today = datetime.now(UTC).date()
+    first, last = days_of(since, until, today=today, usual=USUAL_DAYS, longest=LONGEST_DAYS)
     return Filter(gateway=gateway, kind=kind, since=first, until=last, is_open=state != "all")
 
 
@@ -251,12 +250,3 @@ def _settlement_of(found: OpenBreak) -> str:
 async def _note(tx: Transaction, break_: UUID, staff: Staff, action: str, detail: Mapping[str, str]) -> None:
     event = Event(subject=break_, actor=staff.actor, action=action, detail={**detail, "by": staff.name})
     await audit.record(tx, events=[event])
-
-
-def _day(typed: str, field: str) -> date | None:
-    if not typed:
-        return None
-    try:
-        return date.fromisoformat(typed)
-    except ValueError:
-        raise InvalidInput(field, "Write the day as 2026-11-24.") from None

@@ -73,11 +73,17 @@ def filter_of(staff: Staff, *, status: str, since: str, until: str) -> Filter:
     if status not in {"", *get_args(Status)}:
         raise InvalidInput("status", "There is no such status.")
     today = local(datetime.now(UTC), timezone=timezone_of(staff)).date()
-    last = _day(until, "until") or today
-    first = _day(since, "since") or last - timedelta(days=USUAL_DAYS)
-    if not timedelta() <= last - first <= timedelta(days=LONGEST_DAYS):
-        raise InvalidInput("since", f"Choose at most {LONGEST_DAYS} days, the first one first.")
+    first, last = days_of(since, until, today=today, usual=USUAL_DAYS, longest=LONGEST_DAYS)
     return Filter(status=status or None, since=first, until=last)  # type: ignore[arg-type] # looked up above
+
+
+def days_of(since: str, until: str, *, today: date, usual: int, longest: int) -> tuple[date, date]:
+    """The first and the last day as they were typed, "" for the usual number up to today; raises InvalidInput."""
+    last = _day(until, "until") or today
+    first = _day(since, "since") or last - timedelta(days=usual)
+    if not timedelta() <= last - first <= timedelta(days=longest):
+        raise InvalidInput("since", f"Choose at most {longest} days, the first one first.")
+    return first, last
 
 
 async def payments(

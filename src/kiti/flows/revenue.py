@@ -21,8 +21,8 @@ from kiti.flows.house import House
 from kiti.flows.progress import advance
 from kiti.flows.refunds import by_fares
 from kiti.ledger import actions as ledger
-from kiti.ledger.model import Entry, Posting
-from kiti.ledger.standing import PLATFORM, departed
+from kiti.ledger.model import PLATFORM, Entry, Posting
+from kiti.ledger.standing import departed
 from kiti.network import actions as network
 from kiti.network import reads as network_reads
 from kiti.network.reads import Departed

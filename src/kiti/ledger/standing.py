@@ -10,9 +10,17 @@ from uuid import UUID
 
 import msgspec
 
-from kiti.ledger.model import Entry, gateway_fee, operator_payable, refund_clearing, refund_requested, ticket_liability
+from kiti.core.money import half_even
+from kiti.ledger.model import (
+    PLATFORM,
+    Entry,
+    gateway_fee,
+    operator_payable,
+    refund_clearing,
+    refund_requested,
+    ticket_liability,
+)
 
-PLATFORM = "platform"
 COMMISSION = f"platform_commission:{PLATFORM}"
 
 
@@ -125,8 +133,7 @@ def proportion(amount: int, *, part: int, whole: int) -> int:
     """`amount` times part / whole, rounded half to even; between nothing and `amount`."""
     if whole <= 0:
         return 0
-    quotient, rest = divmod(amount * min(max(part, 0), whole), whole)
-    return quotient + (2 * rest > whole or (2 * rest == whole and quotient % 2 == 1))
+    return half_even(amount * min(max(part, 0), whole), whole)
 
 
 def _add(found: dict[str, Standing], line: Line, account: str, *, against: str, sign: int, is_capture: bool) -> None:

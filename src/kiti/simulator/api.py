@@ -186,7 +186,8 @@ async def list_refunds(request: AnyRequest) -> Response[bytes]:
         count="SELECT count(*) FROM refund WHERE tx_id IN (SELECT id FROM tx WHERE version = 'v3')"
         " AND created_at >= ?1 AND created_at < ?2"
         " AND (?3 IS NULL OR status = ?3) AND (?4 IS NULL OR currency = ?4)",
-        rows="SELECT * FROM refund WHERE created_at >= ?1 AND created_at < ?2"
+        rows="SELECT * FROM refund WHERE tx_id IN (SELECT id FROM tx WHERE version = 'v3')"
+        " AND created_at >= ?1 AND created_at < ?2"
         " AND (?3 IS NULL OR status = ?3) AND (?4 IS NULL OR currency = ?4)"
         " ORDER BY id DESC LIMIT ?5 OFFSET ?6",
         filters=("status", "currency"),

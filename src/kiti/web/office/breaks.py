@@ -19,7 +19,7 @@ from kiti.flows.staff import require
 from kiti.gateways.gateway import Authorised, Captured, Declined, Missing, Pending, Truth, Unknown
 from kiti.payments.model import OpenBreak
 from kiti.web.office.entry import HOME, at_desk, at_desk_with_form, office_page
-from kiti.web.office.money import _age as age
+from kiti.web.office.money import age
 from kiti.web.office.tables import as_csv, stamp
 
 COLUMNS = (

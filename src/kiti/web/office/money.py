@@ -76,7 +76,7 @@ async def show_queue(request: Request[Any, Any, Any], house: House) -> Response[
         waiting=waiting,
         most=office.QUEUE_LINES,
         money=Money,
-        age=_age,
+        age=age,
         decided=DECISIONS.get(request.query_params.get("decided", ""), ""),
         asked=_known(request, "payment", STATES),
         sent=_known(request, "refund", REFUND_TRANSITIONS),
@@ -214,7 +214,7 @@ def _harmless(cell: str) -> str:
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
     """How long something waits, roughly: 3 d, 5 h, 12 min."""
     for length, unit in ((24 * 3600, "d"), (3600, "h")):
         if seconds >= length:
