@@ -5,6 +5,7 @@ ids, then seats are claimed or given up in key order, so that batches of several
 trips that takes does not depend on how many they are.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -31,8 +32,11 @@ from kiti.payments.model import WAITING, Payment
 from kiti.seats import actions as seats
 from kiti.seats.model import Lost, Want
 
-SWEEP_BATCH = 500
+# Small enough that whoever wants a swept seat does not wait for long. Two lanes: while one waits for the disk, the
+# other works.
+SWEEP_BATCH = 200
 SWEEP_BATCHES = 500
+SWEEP_LANES = 2
 
 
 class HoldLapsed(WrongState):
@@ -190,15 +194,26 @@ async def call_off(
 
 
 async def _in_batches(db: Database, sweep: Callable[[Transaction], Awaitable[int]]) -> int:
-    """Sweep, each batch in a transaction of its own, until one is not full; how many in all."""
-    swept = 0
-    for _ in range(SWEEP_BATCHES):
-        batch = await db.run(sweep, pipelined=True)
-        swept += batch
-        advance(processed=batch)
-        if batch < SWEEP_BATCH:
-            break
-    return swept
+    """Sweep in lanes, each batch in a transaction of its own, until one is not full; how many in all.
+
+    A failure ends its lane; it is raised once the others are at their end.
+    """
+
+    async def lane() -> int:
+        swept = 0
+        for _ in range(SWEEP_BATCHES):
+            batch = await db.run(sweep, pipelined=True)
+            swept += batch
+            advance(processed=batch)
+            if batch < SWEEP_BATCH:
+                break
+        return swept
+
+    ended = await asyncio.gather(*(lane() for _ in range(SWEEP_LANES)), return_exceptions=True)
+    for outcome in ended:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return sum(outcome for outcome in ended if isinstance(outcome, int))
 
 
 async def _expire_batch(tx: Transaction) -> int:
