@@ -227,7 +227,7 @@ async def test_a_short_payment_in_review_has_an_end_however_its_dispute_ends(end
         told = await ends.dispute(transaction)
         for action in ("accept", "refund"):
             with pytest.raises(WrongState):
-                await review(ends.house, payment=UUID(reference), action=action, reason="So.", staff=FINANCE)  # type: ignore[arg-type]
+                await review(ends.house, payment=UUID(reference), action=action, reason="So.", staff=FINANCE)
         await ends.decide(told, how)
         payments.append(UUID(reference))
     states = await ends.box.rows("SELECT id, state FROM payment ORDER BY created_at")

@@ -7,6 +7,7 @@ disputes of every size, departures in between. Once all is over nothing is left 
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -173,7 +174,7 @@ async def _rules(treasury: Treasury) -> None:
     network = treasury.office.network
     for line in (network.bus_line, network.shuttle_line):
         await treasury.box.rows("INSERT INTO refund_rule VALUES (%s, '', 0, 50)", line.operator.id)
-    common = {"currency": "UGX", "valid_from": datetime(2020, 1, 1, tzinfo=UTC)}
+    common: dict[str, Any] = {"currency": "UGX", "valid_from": datetime(2020, 1, 1, tzinfo=UTC)}
     async with treasury.box.db.transaction() as tx:
         for rule in (
             FeeRule(id=new_id(), kind="commission", borne_by="operator", basis_points=1_003, **common),
