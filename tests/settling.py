@@ -58,9 +58,9 @@ class Settling(Obliging):
 
     # ---------------------------------------------------------------- what travellers and banks do
 
-    def pay(self, reference: str) -> str:
-        """The traveller pays on the page of this reference; the transaction."""
-        told = Obliging.truth(self, reference, transaction=str(next(self._numbers)))
+    def pay(self, reference: str, *, excess: int = 0) -> str:
+        """The traveller pays on the page of this reference, `excess` more than was asked for; the transaction."""
+        told = Obliging.truth(self, reference, excess=excess, transaction=str(next(self._numbers)))
         told = msgspec.structs.replace(told, fee_exact=self.fee)
         self.taken[told.transaction_id] = told
         return told.transaction_id
@@ -209,10 +209,10 @@ class Treasury:
         payment = (await initiate(self.house, Intent(booking=held.booking))).payment
         return held, str(payment.id)
 
-    async def buy(self, *chosen: str, items: tuple[Item, ...] = ()) -> tuple[Held, str]:
+    async def buy(self, *chosen: str, items: tuple[Item, ...] = (), excess: int = 0) -> tuple[Held, str]:
         """A booking that is paid, and its transaction."""
         held, reference = await self.hold(*chosen, items=items)
-        transaction = self.gateway.pay(reference)
+        transaction = self.gateway.pay(reference, excess=excess)
         await settle_payment(self.house, UUID(reference), transaction_id=transaction)
         return held, transaction
 

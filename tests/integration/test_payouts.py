@@ -59,7 +59,7 @@ class Desk:
         assert [sent["amount"] for sent in self.bank.sent.values()] == [STANDARD_UGX]
         assert await self.earnings.balance(f"operator_payable:{self.earnings.pearl}") == 0
         assert await self.earnings.balance("payout_in_transit:bank") == 0
-        assert await self.earnings.balance("bank:platform") == STANDARD_UGX + 250
+        assert await self.earnings.balance("bank:bank") == STANDARD_UGX + 250
         await self.earnings.statements_equal_the_ledger()
 
 
@@ -195,7 +195,7 @@ async def test_money_that_the_operators_bank_sends_back_is_owed_again(desk: Desk
     await desk.go_on(seconds=DAY_SECONDS)
     assert await desk.states() == ("failed", ["failed"])
     assert await desk.earnings.balance(f"operator_payable:{desk.earnings.pearl}") == STANDARD_UGX
-    assert await desk.earnings.balance("bank:platform") == 250
+    assert await desk.earnings.balance("bank:bank") == 250
     await desk.earnings.statements_equal_the_ledger()
 
 

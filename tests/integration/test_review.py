@@ -147,8 +147,13 @@ async def test_too_little_is_accepted_with_a_reason_and_the_operator_gets_so_muc
     booking, payment = await desk.paid(took=short())
     accepted = await desk.review(payment, "accept")
     assert (accepted.state, await desk.state(booking), await desk.tickets(booking)) == ("captured", "confirmed", 1)
-    owed = "SELECT sum(amount) FROM transfer WHERE booking_id = %s AND credit LIKE 'ticket_liability:%%'"
-    assert await desk.box.value(owed, booking) == STANDARD_UGX - 1000
+    owed = (
+        "SELECT sum(CASE WHEN credit = %s THEN amount ELSE -amount END)::bigint FROM transfer"
+        " WHERE booking_id = %s AND %s IN (debit, credit)"
+    )
+    operator = f"ticket_liability:{desk.network.bus_line.operator.id}"
+    for account, amount in ((operator, STANDARD_UGX - 1000), ("ticket_liability:unspent", 0)):
+        assert await desk.box.value(owed, account, booking, account) == amount
     detail = await desk.box.value(
         "SELECT detail FROM audit_event WHERE subject_id = %s AND action = 'payment.accepted'", booking
     )

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiti.core.money import share_out
-from kiti.ledger.model import Entry, Owner, capture, refund_done, refund_requested, split_refund
+from kiti.ledger.model import Entry, Owner, capture, refund_done, split_refund
+from kiti.ledger.standing import Standing, given_back
 
 A, B, C = (UUID(int=n) for n in (1, 2, 3))
 
@@ -30,11 +31,12 @@ def test_a_fee_with_a_fraction_of_a_minor_unit_is_posted_rounded_half_to_even(fe
 
 def test_an_operator_without_a_share_has_no_line() -> None:
     assert len(capture("flutterwave", shares={A: 100, B: 0}, fee_exact=Decimal(0))) == 1
-    assert len(refund_requested("flutterwave", shares={A: 100, B: 0})) == 1
+    standings = {str(A): Standing(owed=100), str(B): Standing(owed=100)}
+    assert len(given_back("flutterwave", shares={str(A): 100, str(B): 0}, standings=standings, bills={})) == 1
 
 
 def test_a_refund_turns_what_is_owed_as_a_trip_into_money_and_then_out_of_the_gateway() -> None:
-    assert refund_requested("flutterwave", shares={A: 100}) == [
+    assert given_back("flutterwave", shares={str(A): 100}, standings={str(A): Standing(owed=100)}, bills={}) == [
         Entry(debit=f"ticket_liability:{A}", credit="refund_clearing:flutterwave", amount=100)
     ]
     assert refund_done("flutterwave", amount=100) == [

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiti.banking.model import Candidate, Line, NewSettlement, figures, held_back_by
-from kiti.ledger.model import Entry, dispute_lost
+from kiti.ledger.model import bear
+from kiti.ledger.standing import Standing, dispute_lost
 
 exact = st.decimals(min_value=0, max_value=100_000, places=2)
 ONE, OTHER = UUID(int=1), UUID(int=2)
@@ -80,23 +81,37 @@ def test_what_is_found_adds_up_or_is_nothing_however_many_there_are(amounts: lis
 money = st.integers(0, 10_000)
 
 
-@given(money, money, money, money, st.integers(1, 50_000), st.data())
+@given(money, money, money, money, money, st.integers(1, 50_000), st.data())
 def test_a_lost_dispute_is_borne_whole_and_nobody_bears_more_than_they_have(
-    of_trip: int, earned: int, of_other: int, earned_other: int, amount: int, data: st.DataObject
+    of_trip: int, earned: int, of_other: int, earned_other: int, unspent: int, amount: int, data: st.DataObject
 ) -> None:
-    owed = {
-        f"ticket_liability:{ONE}": of_trip,
-        f"operator_payable:{ONE}": earned,
-        f"ticket_liability:{OTHER}": of_other,
-        f"operator_payable:{OTHER}": earned_other,
+    one, other = str(ONE), str(OTHER)
+    standings = {
+        one: Standing(paid=of_trip + earned, owed=of_trip, recognised=earned, earned=earned),
+        other: Standing(paid=of_other + earned_other, owed=of_other, recognised=earned_other, earned=earned_other),
+        "unspent": Standing(owed=unspent),
     }
-    owed = {account: held for account, held in owed.items() if held}
     reserved = data.draw(st.integers(0, amount))
-    preferred = {ONE: reserved // 2, OTHER: reserved - reserved // 2}
-    entries = dispute_lost("stripe", amount=amount, reserved=reserved, preferred=preferred, owed=owed)
+    of_unspent = data.draw(st.integers(0, reserved))
+    shares = bear(
+        reserved,
+        of_unspent=of_unspent,
+        preferred={one: reserved // 2, other: reserved - reserved // 2},
+        left={owner: standing.room for owner, standing in standings.items()},
+    )
+    entries = dispute_lost("stripe", amount=amount, shares=shares, standings=standings, bills={})
     assert sum(entry.amount for entry in entries) == amount
     assert {entry.credit for entry in entries} == {"dispute_hold:stripe"}
     borne = {entry.debit: entry.amount for entry in entries}
-    assert all(borne.get(account, 0) <= held for account, held in owed.items())
-    assert borne.get("loss:stripe", 0) == amount - min(reserved, sum(owed.values()))
-    assert Entry(debit="x", credit="y", amount=1) not in entries
+    held = {
+        f"ticket_liability:{one}": of_trip,
+        f"operator_payable:{one}": earned,
+        f"ticket_liability:{other}": of_other,
+        f"operator_payable:{other}": earned_other,
+        "ticket_liability:unspent": min(of_unspent, unspent),
+    }
+    assert all(amount <= held.get(account, amount) for account, amount in borne.items())
+    operators = of_trip + earned + of_other + earned_other
+    gone = min(of_unspent, unspent)
+    assert borne.get("ticket_liability:unspent", 0) == gone
+    assert borne.get("loss:stripe", 0) == amount - gone - min(reserved - gone, operators)

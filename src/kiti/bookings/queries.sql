@@ -435,7 +435,8 @@ ORDER BY booking.id
 LIMIT %(limit)s;
 
 -- Bookings that were paid for and have boarded a trip, whose part in it is not in the ledger as revenue; behind a place
--- in the order of their ids. What a cancelled one has not given back counts too.
+-- in the order of their ids. What a cancelled one has not given back counts too. Where the trip was cancelled nobody has
+-- boarded, and who is still to get their fares back waits for that.
 -- boarded_unrecognised :many
 SELECT every_seat.booking_id AS id
 FROM every_seat
@@ -446,6 +447,21 @@ WHERE
     AND every_seat.booking_id > %(after)s
     AND booking.state IN ('confirmed', 'completed', 'cancelled')
     AND booking.confirmed_at IS NOT NULL
+    AND (
+        booking.state = 'cancelled'
+        OR EXISTS (
+            SELECT 1 FROM trip
+            WHERE trip.id = every_seat.trip_id AND trip.state = 'scheduled'
+        )
+        OR NOT EXISTS (
+            SELECT 1 FROM booking_seat
+            WHERE booking_seat.booking_id = every_seat.booking_id AND booking_seat.trip_id = every_seat.trip_id
+        )
+        OR EXISTS (
+            SELECT 1 FROM trip_refund
+            WHERE trip_refund.booking_id = every_seat.booking_id AND trip_refund.trip_id = every_seat.trip_id
+        )
+    )
     AND NOT EXISTS (
         SELECT 1 FROM transfer
         WHERE

@@ -31,6 +31,11 @@ def cancel(composition: Any, trip_id: UUID, reason: str) -> None:
         + (f", {done.before} were dealt with before." if done.before else "."),
         highlight=False,
     )
+    if done.failed:
+        raise click.ClickException(
+            f"{done.failed} bookings could not be given their money back; the log says why. The job"
+            " refund-cancelled-trips tries them again each minute, and so does this command."
+        )
 
 
 async def _cancel(composition: Any, settings: Settings, trip: UUID, reason: str) -> TripCancelled:

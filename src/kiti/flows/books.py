@@ -11,19 +11,16 @@ from kiti.fees.model import Part
 from kiti.ledger import reads as ledger_reads
 from kiti.ledger.standing import Bill, Standing, standings
 from kiti.payments import reads as payment_reads
+from kiti.payments.model import Charge
 
 # What the platform takes, under whatever name; a tax that the operator bears is theirs to pay to the state.
 TAKEN_BY_PLATFORM = frozenset({"commission", "platform_fee"})
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
-    """One booking in one currency. `gateway` took the payment that fulfils it, "" where none does.
-
-    `unspent` was taken besides or beyond the price, bought nothing and has not gone back: it is nobody's revenue.
-    """
+    """One booking in one currency. `gateway` took the payment that fulfils it, "" where none does."""
 
     gateway: str
-    unspent: int
     events: frozenset[str]
     standings: Mapping[str, Standing]
     bills: Mapping[str, Bill]
@@ -38,30 +35,30 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def books_of(reader: Reader, *, currencies: Mapping[UUID, str]) -> dict[UUID, Books]:
-    """The books of these bookings, each in the currency given. Four statements, whatever their number."""
+    """The books of these bookings, each in the currency given. Three statements, whatever their number."""
     bookings = sorted(currencies)
     lines = await ledger_reads.lines_of(reader, bookings=bookings)
     charges = await payment_reads.charges_of_bookings(reader, bookings=bookings)
-    beyond = await payment_reads.excesses_kept(reader, bookings=bookings)
     bills = _bills(await fee_reads.of_bookings(reader, bookings=bookings))
     found = {}
     for booking in bookings:
         paid = next((charge for charge in charges[booking] if charge.purpose == "fulfils"), None)
-        capture_event = "" if paid is None else f"capture:{paid.gateway}:{paid.transaction_id}"
-        currency = currencies[booking]
+        events = frozenset(line.event for line in lines[booking])
         found[booking] = Books(
             gateway="" if paid is None else paid.gateway,
-            unspent=beyond.get(booking, 0)
-            + sum(
-                charge.amount - charge.refund_reserved + charge.disputed
-                for charge in charges[booking]
-                if charge.purpose != "fulfils" and charge.currency == currency
-            ),
-            events=frozenset(line.event for line in lines[booking]),
-            standings=standings(lines[booking], currency=currency, capture_event=capture_event),
+            events=events,
+            standings=standings(lines[booking], currency=currencies[booking], capture_event=_paid_by(paid, events)),
             bills=bills.get(booking, {}),
         )
     return found
+
+
+def _paid_by(charge: Charge | None, events: frozenset[str]) -> str:
+    """The event that gave the owners their parts; one that a person accepted gave them nothing when it came."""
+    if charge is None:
+        return ""
+    transaction = f"{charge.gateway}:{charge.transaction_id}"
+    return f"accepted:{transaction}" if f"accepted:{transaction}" in events else f"capture:{transaction}"
 
 
 def _bills(parts: Sequence[Part]) -> dict[UUID, dict[str, Bill]]:

@@ -5,6 +5,8 @@ are given up, its tickets for it void, its fares refunded in full, and that is n
 killed in the middle runs again and finds what is left.
 """
 
+from collections import Counter
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -26,6 +28,7 @@ from kiti.flows.holds import wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.flows.prices import on_top_of
+from kiti.flows.progress import advance
 from kiti.flows.refunds import request_refund
 from kiti.ledger.model import PLATFORM, Owner
 from kiti.network import actions as network
@@ -41,40 +44,49 @@ log = structlog.get_logger(__name__)
 PAGE = 200
 CANCELLED = "The trip was cancelled."
 MOST_PAGES = 500
+# Of cancelled trips' bookings in one run of the job; those that fail are passed by, not waited for.
+MOST_BOOKINGS = 20_000
 FIRST = UUID(int=0)
+Done = Literal["refunded", "released", "before", "failed"]
 
 
 class TripCancelled(msgspec.Struct, frozen=True, kw_only=True):
-    """How many bookings were given their money back now, how many holds given up, how many were dealt with before."""
+    """How many bookings were given their money back now, how many holds given up, how many were dealt with before.
+
+    `failed`: so many could not be dealt with now. They stay owed; the job refund-cancelled-trips tries them again.
+    """
 
     refunded: int
     released: int
     before: int
+    failed: int
 
 
 async def cancel_trip(house: House, *, trip: UUID, reason: str, actor: str) -> TripCancelled:
     """Cancel a trip and give everybody their fares back; raises NotFound, TripNotScheduled for one that is no more.
 
-    Run it again after a crash, or while it runs: what is done is not done twice.
+    Run it again after a crash, or while it runs: what is done is not done twice. A booking that fails stops no other.
     """
     why = reason_of(reason)
     detail = await house.catalogue.trip(trip)
     if detail.trip.state != "cancelled":
         await _close(house, detail, why, actor)
-    refunded = released = before = 0
+    counts: Counter[Done] = Counter()
     after = FIRST
     for _ in range(MOST_PAGES):
         async with house.db.reader() as reader:
             page = await booking_reads.on_trip(reader, trip=trip, after=after, limit=PAGE)
         for booking in page:
-            done = await _give_back(house, booking, trip, why, actor)
-            refunded += done == "refunded"
-            released += done == "released"
-            before += done == "before"
+            counts[await _guarded(house, booking, trip, why, actor)] += 1
         if len(page) < PAGE:
             break
         after = page[-1]
-    return TripCancelled(refunded=refunded, released=released, before=before)
+    return TripCancelled(
+        refunded=counts["refunded"],
+        released=counts["released"],
+        before=counts["before"],
+        failed=counts["failed"],
+    )
 
 
 async def _close(house: House, detail: TripDetail, reason: str, actor: str) -> None:
@@ -97,25 +109,37 @@ async def _close(house: House, detail: TripDetail, reason: str, actor: str) -> N
     house.catalogue.forget(trip)
 
 
-async def finish_cancelled_trips(house: House) -> tuple[int, int]:
+async def finish_cancelled_trips(house: House, *, most: int = MOST_BOOKINGS) -> tuple[int, int]:
     """Give back what cancelled trips still owe: after a run that was cut short, or for money that came in beside it.
 
-    How many were dealt with, and how many could not be now.
+    How many were dealt with, and how many could not be now. About `most` in one run at most; the next one goes on.
     """
-    async with house.db.reader() as reader:
-        owed = await payment_reads.owed_for_trips(reader, limit=PAGE)
-    failed = 0
-    for booking, trip in owed:
-        try:
-            await _give_back(house, booking, trip, CANCELLED, "system")
-        except Exception:
-            # One booking's trouble is not another's; it stays owed, and doctor and the next round say so.
-            failed += 1
-            log.exception("a cancelled trip could not be given back", booking=str(booking), trip=str(trip))
-    return len(owed) - failed, failed
+    counts: Counter[Done] = Counter()
+    after = (FIRST, FIRST)
+    while counts.total() < most:
+        async with house.db.reader() as reader:
+            owed = await payment_reads.owed_for_trips(reader, after=after, limit=PAGE)
+        for booking, trip in owed:
+            counts[await _guarded(house, booking, trip, CANCELLED, "system")] += 1
+        if len(owed) < PAGE:
+            break
+        after = owed[-1]
+    return counts.total() - counts["failed"], counts["failed"]
 
 
-async def _give_back(house: House, booking: UUID, trip: UUID, reason: str, actor: str) -> str:
+async def _guarded(house: House, booking: UUID, trip: UUID, reason: str, actor: str) -> Done:
+    """What became of a booking. One that cannot be dealt with stays owed: the job and doctor find it again."""
+    try:
+        done = await _give_back(house, booking, trip, reason, actor)
+    except Exception:
+        log.exception("a cancelled trip could not be given back", booking=str(booking), trip=str(trip))
+        advance(failed=1)
+        return "failed"
+    advance(processed=1)
+    return done
+
+
+async def _give_back(house: House, booking: UUID, trip: UUID, reason: str, actor: str) -> Done:
     async with house.db.reader() as reader:
         found = await booking_reads.by_id(reader, booking=booking)
     if found.state in {"held", "awaiting_payment"}:
@@ -129,7 +153,7 @@ async def _give_back(house: House, booking: UUID, trip: UUID, reason: str, actor
     return await house.db.run(lambda tx: _refund(tx, house, booking, trip, reason, actor))
 
 
-async def _refund(tx: Transaction, house: House, booking_id: UUID, trip: UUID, reason: str, actor: str) -> str:
+async def _refund(tx: Transaction, house: House, booking_id: UUID, trip: UUID, reason: str, actor: str) -> Done:
     booking = await bookings.lock(tx, booking=booking_id)
     over = await payment_reads.trips_refunded(tx, booking=booking_id)
     if booking.state not in {"confirmed", "completed"} or trip in over:
@@ -167,23 +191,21 @@ async def _request(
     beside = on_top_of(mine, lines=[*lines, *gone], parts=parts)
     charges = await payment_reads.charges_of(tx, booking=booking.id)
     charge = next(one for one in charges if one.purpose == "fulfils")
-    beyond = await payment_reads.excess(tx, booking=booking.id)
-    excess = beyond if is_over else 0
+    excess = charge.excess_left if is_over else 0
     price = sum(line.fare for line in mine) + sum(tax + charged for tax, charged in beside)
-    left = charge.amount - charge.refund_reserved - beyond
-    amount = min(price, left) + excess
-    if amount <= 0:
+    of_price = min(price, charge.left - charge.excess_left)
+    if of_price + excess == 0:
         return None
     # A trip belongs to one operator; what the platform asked for it goes back as well.
-    charged = min(amount, sum(charged for _, charged in beside))
-    preferred: dict[Owner, int] = {mine[0].operator_id: amount - charged, PLATFORM: charged}
+    charged = min(of_price, sum(charged for _, charged in beside))
+    preferred: dict[Owner, int] = {mine[0].operator_id: of_price - charged, PLATFORM: charged}
     return await request_refund(
         tx,
         house,
         booking=booking.id,
         gateway=charge.gateway,
         transaction_id=charge.transaction_id,
-        amount=Money(amount, booking.currency),
+        amount=Money(of_price + excess, booking.currency),
         preferred=preferred,
         reason=reason,
         of_excess=excess,

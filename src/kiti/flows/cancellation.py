@@ -27,7 +27,7 @@ from kiti.flows.holds import wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.flows.prices import on_top_of
-from kiti.flows.refunds import by_fares, request_refund
+from kiti.flows.refunds import request_refund
 from kiti.ledger.model import PLATFORM, Owner
 from kiti.network import reads as network
 from kiti.network.model import RefundPolicy
@@ -167,7 +167,7 @@ async def give_back(tx: Transaction, house: House, case: Case, *, amount: int, r
         gateway=case.charge.gateway,
         transaction_id=case.charge.transaction_id,
         amount=Money(amount, case.quote.booking.currency),
-        preferred=_shares(case.quote, case.lines),
+        preferred=_shares(case.quote),
         reason=reason,
         of_excess=case.quote.excess,
     )
@@ -202,14 +202,12 @@ async def judge(reader: Reader, booking: Booking, *, part: Part | None = None) -
     if charge.disputed:
         # Cancelled for nothing, and lost or won afterwards: no end of that would be fair.
         raise WrongState(DISPUTED)
-    excess = await payment_reads.excess(reader, booking=booking.id)
-    left = charge.amount - charge.refund_reserved
     is_whole = len(lines) == len(standing)
     quote = Quote(
         booking=booking,
         seats=await _seats(reader, booking, lines, boarding, paid_for=[*all_lines, *gone]),
-        excess=excess if is_whole else 0,
-        left=left if is_whole else left - excess,
+        excess=charge.excess_left if is_whole else 0,
+        left=charge.left if is_whole else charge.left - charge.excess_left,
         is_whole=is_whole,
     )
     return Case(quote=quote, lines=lines, charge=charge)
@@ -298,11 +296,9 @@ def _seat(
     return SeatQuote(line=line, price=price, percent=percent, fee=fee, amount=part - fee)
 
 
-def _shares(quote: Quote, lines: Sequence[BookedSeat]) -> dict[Owner, int]:
-    """What each operator and the platform give back; an excess was shared out by the fares, and comes back that way."""
+def _shares(quote: Quote) -> dict[Owner, int]:
+    """What each operator and the platform give back of the price."""
     shares: dict[Owner, int] = {PLATFORM: sum(seat.charged for seat in quote.seats)}
     for seat in quote.seats:
         shares[seat.line.operator_id] = shares.get(seat.line.operator_id, 0) + seat.amount - seat.charged
-    for operator, amount in by_fares(quote.excess, lines).items():
-        shares[operator] += amount
     return shares

@@ -126,7 +126,7 @@ async def _fulfil(
     await payments.record_charges(
         tx, charges=[charge_of(case.payment, case.capture.truth, "fulfils") for case in cases]
     )
-    postings = [posting_of(case.payment, case.capture.truth, case.lines, case.parts) for case in cases]
+    postings = [posting_of(case.payment, case.capture.truth, "fulfils", case.lines, case.parts) for case in cases]
     await ledger.post_many(tx, postings=postings)
     paid = await payments.move_many(
         tx,

@@ -45,9 +45,9 @@ async def look(house: House, *, reference: str, staff: Staff) -> AtCounter:
         raise InvalidInput("reference", "Type the booking's reference.")
     async with house.db.reader() as reader:
         booking = await booking_reads.by_id(reader, booking=await booking_reads.by_reference(reader, reference=said))
-        lines = await booking_reads.seats_of(reader, bookings=[booking.id])
-        for operator in {line.operator_id for line in lines}:
+        for operator in await booking_reads.operators_of(reader, booking=booking.id):
             require(staff, "cash.take", operator=operator)
+        lines = await booking_reads.seats_of(reader, bookings=[booking.id])
         payment = await payment_reads.newest_of_booking(reader, booking=booking.id)
         receipt = None
         if payment is not None and payment.gateway == GATEWAY:
@@ -70,11 +70,10 @@ async def take_for(
     """Take cash for a booking, opening the attempt unless the traveller has; raises what take and initiate raise."""
     async with house.db.reader() as reader:
         found = await booking_reads.by_id(reader, booking=booking)
-        lines = await booking_reads.seats_of(reader, bookings=[booking])
+        for operator in await booking_reads.operators_of(reader, booking=booking):
+            require(staff, "cash.take", operator=operator)
         newest = await payment_reads.newest_of_booking(reader, booking=booking)
-        price = await _price(reader, found, lines)
-    for operator in {line.operator_id for line in lines}:
-        require(staff, "cash.take", operator=operator)
+        price = await _price(reader, found, await booking_reads.seats_of(reader, bookings=[booking]))
     if newest is None or not _is_for_counter(newest, found):
         if newest is not None and newest.is_open:
             raise WrongState(f"The traveller is paying through {newest.gateway}. Wait until that has ended.")

@@ -1,8 +1,9 @@
 """Disputes: a traveller's bank wants money back. What the gateway tells of it is brought into our books.
 
 While a dispute is open its amount is reserved on the charge, as refunds are, so that nobody refunds it as well; the
-tickets stay good. Won, it is ours again. Lost or accepted, each operator bears its share; and where nothing of the
-payment is left and the journey has not begun, the tickets are void and the seats are on sale again.
+tickets stay good. Won, it is ours again. Lost or accepted, whoever has the money bears it as they would bear a refund;
+and where nothing of the payment is left and the journey has not begun, the tickets are void and the seats are on sale
+again. A payment that waited in review meanwhile is over where all of it is gone; else a person is told to decide.
 
 A webhook and the hourly poll both end here. It may run any number of times, side by side: each dispute is looked at in
 one transaction that locks its booking.
@@ -27,14 +28,15 @@ from kiti.disputes import actions as disputes
 from kiti.disputes import reads as dispute_reads
 from kiti.disputes.model import GONE, Dispute, NewDispute
 from kiti.flows.announce import announce, of_booking
+from kiti.flows.books import books_of
 from kiti.flows.holds import can_board, wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
-from kiti.flows.refunds import by_fares
+from kiti.flows.refunds import by_fares, who_bears
 from kiti.gateways.gateway import Disputes, GatewayDispute, Unknown
 from kiti.ledger import actions as ledger
-from kiti.ledger import reads as ledger_reads
-from kiti.ledger.model import Entry, dispute_lost, dispute_opened, dispute_won
+from kiti.ledger.model import Entry, dispute_opened, dispute_won
+from kiti.ledger.standing import dispute_lost
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import Break, BreakKind, Charge
@@ -57,6 +59,7 @@ CONTRADICTED = "It has ended as {known} here, and the gateway tells {told}. Comp
 WON_AFTER_CANCELLING = (
     "It is won, and the booking or one of its trips has been cancelled: see whether the traveller is owed a refund."
 )
+STILL_IN_REVIEW = "It has ended, and its payment waits in review still: nobody could decide about it until now."
 TICKETS_STAY = (
     "It is lost before the journey, and the tickets stay good: only a part of the payment is gone, or somebody has "
     "boarded. Decide with the operator."
@@ -170,10 +173,13 @@ async def _take(tx: Transaction, house: House, charge: Charge, told: GatewayDisp
         case "open":
             await disputes.answer_until(tx, dispute=known, answer_by=told.answer_by)
         case "won":
-            await _won(tx, known, booking)
+            ended = await disputes.close(tx, dispute=known, to="won", reason="The gateway gives it back.")
+            await _won(tx, ended, booking)
+            await _end_review(tx, ended, charge)
         case "lost" | "accepted":
             ended = await disputes.close(tx, dispute=known, to=told.status, reason=told.reason or LOST)
             await _lost(tx, house, ended, booking, charge, may_void=may_void)
+            await _end_review(tx, ended, charge)
     return await dispute_reads.by_id(tx, dispute=known.id)
 
 
@@ -188,7 +194,7 @@ async def _open(tx: Transaction, charge: Charge, told: GatewayDispute) -> None:
     # As it stands now that the booking is locked. Only refunds and disputes change it, and both lock the booking first.
     charge = await _reread(tx, charge)
     amount = told.amount.amount
-    reserved = min(amount, charge.amount - charge.refund_reserved)
+    reserved = min(amount, charge.left)
     attention = ""
     if reserved < amount:
         attention = REFUNDED_BEFORE.format(left=reserved, amount=amount, currency=charge.currency)
@@ -217,7 +223,6 @@ async def _open(tx: Transaction, charge: Charge, told: GatewayDispute) -> None:
 
 async def _won(tx: Transaction, dispute: Dispute, booking: Booking) -> None:
     """The money is ours again, to keep or to refund."""
-    won = await disputes.close(tx, dispute=dispute, to="won", reason="The gateway gives it back.")
     if dispute.reserved:
         await payments.release_dispute(
             tx,
@@ -230,31 +235,15 @@ async def _won(tx: Transaction, dispute: Dispute, booking: Booking) -> None:
     await _post(tx, dispute.booking_id, f"dispute_won:{dispute.id}", dispute.currency, entries)
     given_back = await payment_reads.trips_refunded(tx, booking=dispute.booking_id)
     if booking.state == "cancelled" or given_back:
-        await disputes.ask_a_person(tx, dispute=won, why=WON_AFTER_CANCELLING, actor=dispute.gateway)
+        await disputes.ask_a_person(tx, dispute=dispute, why=WON_AFTER_CANCELLING, actor=dispute.gateway)
     await _note(tx, dispute, "dispute.won", {"dispute": str(dispute.id), "amount": dispute.amount})
 
 
 async def _lost(
     tx: Transaction, house: House, dispute: Dispute, booking: Booking, charge: Charge, *, may_void: bool
 ) -> None:
-    """Each operator bears its share by the fares; what was refunded before as well is a loss of the platform."""
-    if dispute.reserved:
-        await payments.settle_dispute(
-            tx,
-            booking=dispute.booking_id,
-            gateway=dispute.gateway,
-            transaction_id=dispute.transaction_id,
-            amount=dispute.reserved,
-        )
-    lines = await booking_reads.every_seat_of(tx, bookings=[booking.id])
-    entries = dispute_lost(
-        dispute.gateway,
-        amount=dispute.amount,
-        reserved=dispute.reserved,
-        preferred=by_fares(dispute.reserved, lines),
-        owed=await ledger_reads.owed_below(tx, booking=booking.id, currency=dispute.currency),
-    )
-    await _post(tx, booking.id, f"dispute_lost:{dispute.id}", dispute.currency, entries)
+    """As with a refund by staff: the price first, each operator by its fares. What was refunded before is a loss."""
+    await _post(tx, booking.id, f"dispute_lost:{dispute.id}", dispute.currency, await _borne(tx, dispute, charge))
     # The money of a journey that has begun is gone, and there is nothing left to decide.
     is_before = charge.purpose == "fulfils" and booking.state == "confirmed"
     is_before = is_before and await can_board(tx, booking=booking, lines=await _still_to_run(tx, booking))
@@ -269,10 +258,49 @@ async def _lost(
     )
 
 
+async def _borne(tx: Transaction, dispute: Dispute, charge: Charge) -> list[Entry]:
+    """What was reserved for the dispute is gone from the charge, and whose it was bears it."""
+    charge = await _reread(tx, charge)
+    of_excess = charge.of_excess(dispute.reserved)
+    if dispute.reserved:
+        await payments.settle_dispute(
+            tx,
+            booking=dispute.booking_id,
+            gateway=dispute.gateway,
+            transaction_id=dispute.transaction_id,
+            amount=dispute.reserved,
+            of_excess=of_excess,
+        )
+    lines = await booking_reads.every_seat_of(tx, bookings=[dispute.booking_id])
+    books = (await books_of(tx, currencies={dispute.booking_id: dispute.currency}))[dispute.booking_id]
+    shares = who_bears(
+        charge,
+        books,
+        amount=dispute.reserved,
+        of_excess=of_excess,
+        preferred=by_fares(dispute.reserved, lines),
+    )
+    return dispute_lost(
+        dispute.gateway, amount=dispute.amount, shares=shares, standings=books.standings, bills=books.bills
+    )
+
+
+async def _end_review(tx: Transaction, dispute: Dispute, charge: Charge) -> None:
+    """Nobody could decide about a payment in review while its money was disputed. Now they can, or need not."""
+    payment = await payment_reads.by_id(tx, payment=charge.payment_id)
+    if payment.state != "review":
+        return
+    charges = await payment_reads.charges_of(tx, booking=charge.booking_id)
+    if all(one.left == 0 and not one.disputed for one in charges if one.payment_id == payment.id):
+        await payments.move(tx, payment=payment, to="captured", reason=LOST)
+    else:
+        await disputes.ask_a_person(tx, dispute=dispute, why=STILL_IN_REVIEW, actor=dispute.gateway)
+
+
 async def _void(tx: Transaction, house: House, booking: Booking, charge: Charge) -> bool:
     """Cancel a booking, whose journey has not begun, if nothing is paid for it any more; raises TicketsUsed."""
     charge = await _reread(tx, charge)
-    if charge.refund_reserved < charge.amount:
+    if charge.left:
         return False
     lines = await _still_to_run(tx, booking)
     cancelled = await bookings.move(tx, booking=booking, to="cancelled")

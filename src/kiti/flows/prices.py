@@ -19,8 +19,7 @@ from kiti.fees import actions as fees
 from kiti.fees import reads as fee_reads
 from kiti.fees.model import Charge, FeeRule, Line, Part, charges_of, dearest, dues, on_top, parts_of
 from kiti.flows.house import House
-from kiti.flows.refunds import by_fares
-from kiti.ledger.model import PLATFORM, Owner
+from kiti.ledger.model import PLATFORM, UNSPENT, Owner
 
 # Longer than any process keeps the rules: what is shown is then never older than what is asked.
 LEAD_SECONDS = 60
@@ -66,10 +65,10 @@ def quote(
 
 
 def shares_of(paid: int, lines: Sequence[BookedSeat], parts: Sequence[Part]) -> dict[Owner, int]:
-    """Whose what was paid is, in minor units that add up to it.
+    """Whose what was paid for these seats is, in minor units that add up to it.
 
-    Of the price each owner gets what is due to them; what goes beyond belongs to the operators by their fares, as long
-    as it has not gone back. Too little is shared out by what is due.
+    Of the price each owner gets what is due to them; what goes beyond has bought nothing and stays the traveller's.
+    Too little is shared out by what is due.
     """
     operators, platform = dues(_lines(lines), parts)
     owners: list[Owner] = [*operators, PLATFORM]
@@ -77,9 +76,7 @@ def shares_of(paid: int, lines: Sequence[BookedSeat], parts: Sequence[Part]) -> 
     excess = paid - sum(due.values())
     if excess < 0:
         return share_out(paid, weights=due)
-    for operator, more in by_fares(excess, lines).items():
-        due[operator] += more
-    return {owner: amount for owner, amount in due.items() if amount}
+    return {owner: amount for owner, amount in {**due, UNSPENT: excess}.items() if amount}
 
 
 def on_top_of(

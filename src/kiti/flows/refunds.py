@@ -14,16 +14,17 @@ from kiti.bookings.model import BookedSeat, PaidSeat
 from kiti.core.money import Money, share_out
 from kiti.db import Transaction
 from kiti.flows.announce import announce, of_refund
-from kiti.flows.books import books_of
+from kiti.flows.books import Books, books_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.gateways.gateway import Gateway, GatewayRefund, Missing, RefundRequest, Rejected, Unknown
 from kiti.ledger import actions as ledger
-from kiti.ledger.model import Owner, Shares, refund_done, split_refund
+from kiti.ledger.model import Owner, Shares, bear, refund_done
 from kiti.ledger.standing import given_back
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import Refund
+from kiti.payments.actions import RefundExceedsCharge
+from kiti.payments.model import Charge, Refund
 
 # A request that is still on its way ends within the adapter's time-out; only after that is looking it up decisive.
 IN_FLIGHT_SECONDS = 60
@@ -48,11 +49,15 @@ async def request_refund(
 ) -> UUID:
     """Write a refund down, post it, defer the job that carries it out: all if `tx` commits, or nothing.
 
-    `preferred` says which operator, or the platform, should give back how much; nobody gives back more than came in in
-    their name. It is taken from what is owed for trips to come, then from what trips that have departed have earned.
-    The booking is locked. `id_` makes asking for the same refund twice one that is refused. `of_excess` of the amount
-    is what was paid beyond the price; None: the price goes back first. Raises payments.RefundExceedsCharge.
+    `preferred` says which operator, or the platform, should give back how much of the price; nobody gives back more
+    than came in in their name. It is taken from what is owed for trips to come, then from what trips that have departed
+    have earned. The booking is locked. `id_` makes asking for the same refund twice one that is refused. `of_excess` of
+    the amount is what was paid beyond the price; None: the price goes back first. Raises payments.RefundExceedsCharge.
     """
+    charge = await payment_reads.charge(tx, booking=booking, gateway=gateway, transaction_id=transaction_id)
+    if charge is None:
+        raise RefundExceedsCharge("Nothing was paid here.")
+    beyond = charge.of_excess(amount.amount) if of_excess is None else of_excess
     refund = await payments.request_refund(
         tx,
         booking=booking,
@@ -62,12 +67,11 @@ async def request_refund(
         currency=amount.currency,
         reason=reason,
         id_=id_,
-        of_excess=of_excess,
+        of_excess=beyond,
     )
     books = (await books_of(tx, currencies={booking: amount.currency}))[booking]
-    left = {owner: standing.room for owner, standing in books.standings.items()}
-    wanted = {str(owner): share for owner, share in preferred.items()}
-    shares = split_refund(amount.amount, preferred=wanted, left=left)
+    shares = who_bears(charge, books, amount=amount.amount, of_excess=beyond, preferred=preferred)
+    assert sum(shares.values()) == amount.amount, "the ledger holds what the charge says is left"
     await ledger.post(
         tx,
         booking=booking,
@@ -89,6 +93,19 @@ async def request_refund(
     await announce(tx, of_refund("refund.requested", booking, refund, amount))
     await house.queue.defer(tx, "process_refund", lock=f"refund:{refund}", refund_id=str(refund))
     return refund
+
+
+def who_bears(charge: Charge, books: Books, *, amount: int, of_excess: int, preferred: Shares) -> dict[str, int]:
+    """Whose money goes back of a charge, whether it is refunded or lost in a dispute: the rule is one.
+
+    What has bought nothing is the traveller's own. Of the price each gives back as `preferred`, as far as they have it.
+    """
+    return bear(
+        amount,
+        of_unspent=of_excess if charge.purpose == "fulfils" else amount,
+        preferred={str(owner): share for owner, share in preferred.items()},
+        left={owner: standing.room for owner, standing in books.standings.items()},
+    )
 
 
 def by_fares(total: int, lines: Sequence[BookedSeat | PaidSeat]) -> dict[Owner, int]:

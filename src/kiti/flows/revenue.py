@@ -3,9 +3,12 @@
 Trips that have left their first stop are looked at until the last stop at which anybody boards is an hour behind; the
 index of those knows nothing else. Each booking's part in a trip is one event of the ledger, `departed:<trip>`, so it is
 posted once, whoever runs this at the same time and however a run was cut short.
+
+A trip that its operator has cancelled is looked at too when it would have left, once its fares have gone back. It earns
+nothing, but for what was kept before: of seats that their travellers had given up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -19,7 +22,6 @@ from kiti.db import Transaction
 from kiti.flows.books import Books, books_of
 from kiti.flows.house import House
 from kiti.flows.progress import advance
-from kiti.flows.refunds import by_fares
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import PLATFORM, Entry, Posting
 from kiti.ledger.standing import departed
@@ -107,8 +109,8 @@ async def _post(tx: Transaction, trip: UUID, due: Sequence[UUID]) -> int:
     over = await payment_reads.trips_refunded_of(tx, bookings=list(locked))
     postings = []
     for booking in locked.values():
-        left = [line for line in lines[booking.id] if (booking.id, line.trip_id) not in over]
-        entries = entries_of(books[booking.id], left, trip=trip)
+        given_back = {line.trip_id for line in lines[booking.id] if (booking.id, line.trip_id) in over}
+        entries = entries_of(books[booking.id], lines[booking.id], trip=trip, given_back=given_back)
         if entries:
             event = departed_event(trip)
             postings.append(Posting(booking=booking.id, event=event, currency=booking.currency, entries=entries))
@@ -121,35 +123,37 @@ def departed_event(trip: UUID) -> str:
     return f"departed:{trip}"
 
 
-def entries_of(books: Books, lines: Sequence[PaidSeat], *, trip: UUID) -> list[Entry]:
+def entries_of(books: Books, lines: Sequence[PaidSeat], *, trip: UUID, given_back: Collection[UUID]) -> list[Entry]:
     """What a trip's departure posts below a booking.
 
-    `lines` are all seats that it was paid for, but for those on trips that their operator has cancelled. What was kept
-    of a seat that its traveller gave up is earned like any other. A trip's part of what is still owed is by its fares
-    among the trips that have not departed, so whichever departs last takes all that is left, and nothing stays owed.
+    `lines` are all seats that it was paid for; the fares of `given_back` trips went back, because their operators have
+    cancelled them. What was kept of a seat that its traveller gave up is earned like any other. A trip's part of what
+    is still owed is by its fares among the trips that run and have not departed, so whichever departs last takes all
+    that is left. Where none of them runs, what was kept is earned with the first that would have left. Nothing stays
+    owed.
     """
+    if departed_event(trip) in books.events:
+        return []
     ahead = [line for line in lines if line.trip_id == trip or departed_event(line.trip_id) not in books.events]
     mine = [line for line in ahead if line.trip_id == trip]
-    if not mine or departed_event(trip) in books.events:
-        return []
-    unspent = by_fares(books.unspent, lines)
     entries = []
     for operator in sorted({line.operator_id for line in mine}):
         owner = str(operator)
         standing = books.standing(owner)
         theirs = [line for line in ahead if line.operator_id == operator]
-        amount = _part(standing.owed - unspent.get(operator, 0), theirs, trip)
+        amount = _part(standing.owed, theirs, trip, given_back)
         entries += departed(owner, standing, amount=amount, bill=books.bill(owner), gateway=books.gateway)
     standing = books.standing(PLATFORM)
-    amount = _part(standing.owed, ahead, trip)
+    amount = _part(standing.owed, ahead, trip, given_back) if mine else 0
     return entries + departed(PLATFORM, standing, amount=amount, bill=books.bill(PLATFORM), gateway=books.gateway)
 
 
-def _part(owed: int, lines: Sequence[PaidSeat], trip: UUID) -> int:
+def _part(owed: int, lines: Sequence[PaidSeat], trip: UUID, given_back: Collection[UUID]) -> int:
     """The trip's part of an amount, by fares."""
     if owed <= 0:
         return 0
     weights: dict[UUID, int] = {}
     for line in lines:
-        weights[line.trip_id] = weights.get(line.trip_id, 0) + line.fare
-    return share_out(owed, weights=weights)[trip]
+        if line.trip_id not in given_back:
+            weights[line.trip_id] = weights.get(line.trip_id, 0) + line.fare
+    return share_out(owed, weights=weights).get(trip, 0) if weights else owed

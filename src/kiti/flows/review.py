@@ -18,6 +18,7 @@ from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.errors import NotFound
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.fees import reads as fee_reads
 from kiti.flows.announce import announce, of_booking, of_payment
 from kiti.flows.changes import reason_of
 from kiti.flows.checkout import GatewayUnclear
@@ -25,9 +26,12 @@ from kiti.flows.holds import call_off, can_board, wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
+from kiti.flows.prices import shares_of
 from kiti.flows.settle import adopt, give_back_rest, settle_payment
 from kiti.flows.staff import require
 from kiti.gateways.gateway import Authorised, Captured, Declined, Missing, Pending, Unknown, UnreadableAmount
+from kiti.ledger import actions as ledger
+from kiti.ledger.model import accepted
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.model import WAITING, Charge, Payment
@@ -147,6 +151,14 @@ async def _accept(tx: Transaction, house: House, payment_id: UUID, reason: str, 
     if isinstance(outcome, Lost):
         raise SeatsTaken([seat for _, seat in outcome.seats])
     await payments.accept_charge(tx, charge=charge)
+    parts = await (await fee_reads.of_payments(tx, bookings=[booking.id], payments=[payment.id]))()
+    await ledger.post(
+        tx,
+        booking=booking.id,
+        event=f"accepted:{charge.gateway}:{charge.transaction_id}",
+        currency=charge.currency,
+        entries=accepted(shares=shares_of(charge.amount, case.lines, parts[payment.id])),
+    )
     await payments.move(tx, payment=payment, to="captured", reason=f"accepted: {reason}")
     attempts = (await (await payment_reads.of_bookings(tx, bookings=[booking.id]))())[booking.id]
     dropped = await call_off(
@@ -162,7 +174,7 @@ async def _accept(tx: Transaction, house: House, payment_id: UUID, reason: str, 
     told = of_payment("payment.captured", payment, amount=taken, purpose="FULFILS")
     await announce(tx, of_booking("booking.confirmed", booking.id), told)
     # What else came short under the same reference has bought nothing.
-    await give_back_rest(tx, house, payment, case.lines)
+    await give_back_rest(tx, house, payment)
     detail = {
         "payment": str(payment.id),
         "transaction": charge.transaction_id,
@@ -184,11 +196,12 @@ def _acceptable(case: _Case) -> Charge:
         raise WrongState(f"The booking is {case.booking.standing}: this money can only go back.")
     if not case.charges:
         raise WrongState("How much came cannot be told, so it cannot be accepted.")
-    fitting = [
-        charge for charge in case.charges if charge.currency == case.payment.currency and charge.refund_reserved == 0
-    ]
+    fitting = [charge for charge in case.charges if charge.currency == case.payment.currency]
     if not fitting:
         raise WrongState(f"It did not come in {case.payment.currency}, so it cannot be accepted.")
+    fitting = [charge for charge in fitting if charge.refund_reserved == 0]
+    if not fitting:
+        raise WrongState("A part of it is disputed, or has gone back: what is left can only go back too.")
     return max(fitting, key=lambda charge: charge.amount)
 
 
@@ -204,7 +217,7 @@ async def _refund(tx: Transaction, house: House, payment_id: UUID, reason: str, 
     if any(charge.disputed for charge in case.charges):
         raise WrongState("The traveller's bank wants this money back. Until that is decided it cannot be sent back.")
     await payments.move(tx, payment=payment, to="captured", reason=f"sent back: {reason}")
-    await give_back_rest(tx, house, payment, case.lines)
+    await give_back_rest(tx, house, payment)
     await _note(tx, case.booking.id, staff, "payment.sent_back", {"payment": str(payment.id), "reason": reason})
     return await payment_reads.by_id(tx, payment=payment.id)
 

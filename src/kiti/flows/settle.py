@@ -45,7 +45,7 @@ from kiti.gateways.gateway import (
     UnreadableAmount,
 )
 from kiti.ledger import actions as ledger
-from kiti.ledger.model import Posting, capture
+from kiti.ledger.model import UNSPENT, Owner, Posting, capture
 from kiti.messages.model import Channel
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
@@ -149,7 +149,7 @@ async def adopt(tx: Transaction, house: House, *, payment: UUID, truth: Captured
     return await _captured(tx, house, payment, msgspec.structs.replace(truth, reference=str(payment)))
 
 
-async def give_back_rest(tx: Transaction, house: House, payment: Payment, lines: list[BookedSeat]) -> None:
+async def give_back_rest(tx: Transaction, house: House, payment: Payment) -> None:
     """Refund all of this payment that has bought nothing, as far as no refund has been asked for yet.
 
     That is what has just come in if it found no seats, and what came short before another transaction paid in full.
@@ -157,19 +157,17 @@ async def give_back_rest(tx: Transaction, house: House, payment: Payment, lines:
     reasons = {"surplus": "The booking was paid twice.", "unfulfillable": "The payment came too late for these seats."}
     charges = await payment_reads.charges_of(tx, booking=payment.booking_id)
     is_paid = any(charge.purpose == "fulfils" for charge in charges)
-    parts = await _parts(tx, payment)
     for charge in charges:
-        if charge.payment_id != payment.id or charge.purpose == "fulfils" or charge.refund_reserved >= charge.amount:
+        if charge.payment_id != payment.id or charge.purpose == "fulfils" or charge.left == 0:
             continue
-        left = charge.amount - charge.refund_reserved
         await request_refund(
             tx,
             house,
             booking=payment.booking_id,
             gateway=charge.gateway,
             transaction_id=charge.transaction_id,
-            amount=Money(left, charge.currency),
-            preferred=shares_of(left, lines, parts),
+            amount=Money(charge.left, charge.currency),
+            preferred={},
             reason=reasons["surplus" if is_paid else charge.purpose],
         )
 
@@ -194,9 +192,12 @@ def charge_of(payment: Payment, truth: Captured, purpose: Purpose) -> NewCharge:
     )
 
 
-def posting_of(payment: Payment, truth: Captured, lines: list[BookedSeat], parts: list[Part]) -> Posting:
-    """The same in the ledger, shared out among the operators and the platform; `parts` are those of the payment."""
-    shares = shares_of(truth.amount.amount, lines, parts)
+def posting_of(
+    payment: Payment, truth: Captured, purpose: Purpose, lines: list[BookedSeat], parts: list[Part]
+) -> Posting:
+    """The same in the ledger. What fulfils is shared out among operators and platform, by the payment's `parts`."""
+    paid = truth.amount.amount
+    shares: dict[Owner, int] = shares_of(paid, lines, parts) if purpose == "fulfils" else {UNSPENT: paid}
     return Posting(
         booking=payment.booking_id,
         event=f"capture:{payment.gateway}:{truth.transaction_id}",
@@ -300,7 +301,7 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
     parts = await _parts(tx, payment)
     purpose = await _purpose(tx, house, booking, lines, objection=objection)
     await payments.record_charges(tx, charges=[charge_of(payment, truth, purpose)])
-    await ledger.post_many(tx, postings=[posting_of(payment, truth, lines, parts)])
+    await ledger.post_many(tx, postings=[posting_of(payment, truth, purpose, lines, parts)])
     # A payment that is done cannot go to review any more; what comes on top of it goes back.
     is_for_a_person = objection is not None and purpose != "surplus" and payment.state != "captured"
     if is_for_a_person and payment.state != "review":
@@ -317,7 +318,7 @@ async def _captured(tx: Transaction, house: House, payment_id: UUID, truth: Capt
         await announce(tx, of_booking("booking.confirmed", booking.id))
     await announce(tx, captured(payment, truth, purpose, objection=objection if is_for_a_person else None))
     if not is_for_a_person:
-        await give_back_rest(tx, house, payment, lines)
+        await give_back_rest(tx, house, payment)
     await audit.record(tx, events=[capture_event(payment, truth, purpose, objection)])
     return await payment_reads.by_id(tx, payment=payment.id)
 

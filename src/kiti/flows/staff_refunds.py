@@ -11,10 +11,8 @@ from kiti.core.errors import InvalidInput
 from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.db import Transaction
-from kiti.fees import reads as fee_reads
 from kiti.flows.changes import reason_of
 from kiti.flows.house import House
-from kiti.flows.prices import shares_of
 from kiti.flows.refunds import by_fares, request_refund
 from kiti.flows.staff import require
 from kiti.payments import reads as payment_reads
@@ -51,7 +49,6 @@ async def refund_payment(
         raise InvalidInput("amount", "Give an amount above zero, in minor units, or none for all that is left.")
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment)
-        lines = await booking_reads.seats_of(reader, bookings=[found.booking_id])
         operators = await booking_reads.operators_of(reader, booking=found.booking_id)
     for operator in operators:
         require(staff, "refunds.make", operator=operator)
@@ -65,13 +62,11 @@ async def refund_payment(
             return made[0]
         charges = await payment_reads.charges_of(tx, booking=found.booking_id)
         mine = [charge for charge in charges if charge.payment_id == payment]
-        charge = max(mine, key=lambda one: one.amount - one.refund_reserved, default=None)
+        charge = max(mine, key=lambda one: one.left, default=None)
         if charge is None:
             raise RefundExceedsCharge("Nothing was paid here.")
-        beyond = await payment_reads.excess(tx, booking=found.booking_id) if charge.purpose == "fulfils" else 0
-        left = beyond if excess else charge.amount - charge.refund_reserved
+        left = charge.excess_left if excess else charge.left
         wanted = left if amount is None else amount
-        parts = (await (await fee_reads.of_payments(tx, bookings=[found.booking_id], payments=[payment]))())[payment]
         if wanted <= 0 and charge.disputed:
             raise ChargeDisputed(DISPUTED)
         if wanted <= 0:
@@ -83,7 +78,7 @@ async def refund_payment(
             gateway=charge.gateway,
             transaction_id=charge.transaction_id,
             amount=Money(wanted, charge.currency),
-            preferred=by_fares(wanted, lines) if charge.purpose == "fulfils" else shares_of(wanted, lines, parts),
+            preferred=by_fares(wanted, await booking_reads.every_seat_of(tx, bookings=[found.booking_id])),
             reason=why,
             id_=id_,
             of_excess=wanted if excess else None,

@@ -3,16 +3,17 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from kiti.core.money import Whose, round_to_minor, share_out
 
-# Whom money is owed to or by: an operator, by its id, or the platform itself.
-Owner = UUID | Literal["platform"]
+# Whose money it is: an operator's, by its id, the platform's own, or a traveller's that has bought nothing.
+Owner = UUID | Literal["platform", "unspent"]
 PLATFORM: Literal["platform"] = "platform"
+UNSPENT: Literal["unspent"] = "unspent"
 Shares = Mapping[UUID, int] | Mapping[Owner, int]
 
 
@@ -86,7 +87,10 @@ def refund_clearing(gateway: str) -> str:
 
 
 def ticket_liability(owner: Owner | str) -> str:
-    """What we owe travellers for trips of an operator that have not departed; the platform, for its fees of them."""
+    """What we owe travellers for trips of an operator that have not departed; the platform, for its fees of them.
+
+    UNSPENT is what they paid beyond a price, twice, or for seats that they did not get: nobody's to earn.
+    """
     return f"ticket_liability:{owner}"
 
 
@@ -107,10 +111,10 @@ def capture(gateway: str, *, shares: Shares, fee_exact: Decimal) -> list[Entry]:
     return entries
 
 
-def refund_requested(gateway: str, *, shares: Mapping[Any, int]) -> list[Entry]:
-    """What was owed as a trip is now owed as money."""
+def accepted(*, shares: Shares) -> list[Entry]:
+    """Money that had bought nothing fulfils its booking after all: a person has taken it for all that is due."""
     return [
-        Entry(debit=ticket_liability(owner), credit=refund_clearing(gateway), amount=amount)
+        Entry(debit=ticket_liability(UNSPENT), credit=ticket_liability(owner), amount=amount)
         for owner, amount in shares.items()
         if amount > 0
     ]
@@ -122,7 +126,7 @@ def refund_done(gateway: str, *, amount: int) -> list[Entry]:
 
 
 def bank(gateway: str) -> str:
-    """Our bank account, as far as a gateway pays into it."""
+    """Our account that a gateway settles into and sends payouts from."""
     return f"bank:{gateway}"
 
 
@@ -175,28 +179,6 @@ def dispute_won(gateway: str, *, amount: int) -> list[Entry]:
     return [Entry(debit=gateway_clearing(gateway), credit=dispute_hold(gateway), amount=amount)]
 
 
-def dispute_lost(
-    gateway: str, *, amount: int, reserved: int, preferred: Shares, owed: Mapping[str, int]
-) -> list[Entry]:
-    """The traveller has the money back, and who has got it bears that, as `preferred`, as far as they have it.
-
-    It is taken from what is still `owed` to the traveller as trips to come, then from what is owed to operators for
-    trips that have departed, both by account and below the booking. What neither holds is a loss of the platform: it
-    was refunded before (`reserved` is what was not), or was the platform's own.
-    """
-    owners = {account.partition(":")[2] for account in owed}
-    of_trips = {owner: owed.get(ticket_liability(owner), 0) for owner in owners}
-    left = {owner: of_trips[owner] + owed.get(operator_payable(owner), 0) for owner in sorted(owners)}
-    borne = min(reserved, sum(left.values()))
-    wanted = {str(owner): share for owner, share in preferred.items()}
-    entries: list[Entry] = []
-    for owner, share in (split_refund(borne, preferred=wanted, left=left) if borne else {}).items():
-        first = min(share, of_trips[owner])
-        entries += _moved(debit=ticket_liability(owner), credit=dispute_hold(gateway), amount=first)
-        entries += _moved(debit=operator_payable(owner), credit=dispute_hold(gateway), amount=share - first)
-    return [*entries, *_moved(debit=loss(gateway), credit=dispute_hold(gateway), amount=amount - borne)]
-
-
 def _moved(*, debit: str, credit: str, amount: int) -> list[Entry]:
     """One entry, the other way round for a negative amount, none for nothing."""
     if amount < 0:
@@ -219,3 +201,16 @@ def split_refund(amount: int, *, preferred: Mapping[Whose, int], left: Mapping[W
         for owner, more in share_out(rest, weights=room).items():
             shares[owner] = shares.get(owner, 0) + more
     return {owner: share for owner, share in shares.items() if share}
+
+
+def bear(amount: int, *, of_unspent: int, preferred: Mapping[str, int], left: Mapping[str, int]) -> dict[str, int]:
+    """Who bears what goes back of a payment, by refund or by dispute: nobody more than is `left` of theirs.
+
+    `of_unspent` of it has bought nothing and is nobody's but the traveller's; the rest is as `preferred`. What nobody
+    has left is in nobody's share.
+    """
+    unspent = min(of_unspent, left.get(UNSPENT, 0))
+    others = {owner: most for owner, most in left.items() if owner != UNSPENT}
+    rest = min(amount - unspent, sum(others.values()))
+    shares = split_refund(rest, preferred=preferred, left=others) if rest else {}
+    return {**shares, UNSPENT: unspent} if unspent else shares

@@ -4,9 +4,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from kiti.core.money import round_to_minor
-from kiti.ledger.model import Entry, gateway_fee, operator_payable
-
-BANK = "bank:platform"
+from kiti.ledger.model import Entry, bank, gateway_fee, operator_payable
 
 
 def in_transit(gateway: str) -> str:
@@ -20,11 +18,14 @@ def payout_started(gateway: str, *, operator: UUID, amount: int) -> list[Entry]:
 
 
 def payout_done(gateway: str, *, amount: int, fee_exact: Decimal) -> list[Entry]:
-    """It has left the bank, and with it what sending it cost, rounded half to even; the platform bears that."""
-    entries = [Entry(debit=in_transit(gateway), credit=BANK, amount=amount)]
+    """It has left the account that the gateway pays from, and with it what sending it cost, rounded half to even.
+
+    The platform bears that.
+    """
+    entries = [Entry(debit=in_transit(gateway), credit=bank(gateway), amount=amount)]
     fee = round_to_minor(fee_exact)
     if fee > 0:
-        entries.append(Entry(debit=gateway_fee(gateway), credit=BANK, amount=fee))
+        entries.append(Entry(debit=gateway_fee(gateway), credit=bank(gateway), amount=fee))
     return entries
 
 
@@ -36,6 +37,6 @@ def payout_failed(gateway: str, *, operator: UUID, amount: int) -> list[Entry]:
 def payout_returned(gateway: str, *, operator: UUID, amount: int) -> list[Entry]:
     """The operator's bank sent it back: it comes by the way that it went."""
     return [
-        Entry(debit=BANK, credit=in_transit(gateway), amount=amount),
+        Entry(debit=bank(gateway), credit=in_transit(gateway), amount=amount),
         Entry(debit=in_transit(gateway), credit=operator_payable(operator), amount=amount),
     ]

@@ -55,29 +55,6 @@ HAVING coalesce(sum(transfer.amount), 0) <> charge.amount
 ORDER BY charge.booking_id
 LIMIT 100;
 
--- What is owed below a booking, by account: to travellers for trips to come, to operators for trips that have departed.
--- owed_below :many
-SELECT
-    side.account,
-    sum(side.amount)::bigint AS amount
-FROM (
-    SELECT
-        credit AS account,
-        amount
-    FROM transfer
-    WHERE booking_id = %(booking)s AND currency = %(currency)s
-    UNION ALL
-    SELECT
-        debit AS account,
-        -amount AS amount
-    FROM transfer
-    WHERE booking_id = %(booking)s AND currency = %(currency)s
-) AS side
-WHERE side.account LIKE 'ticket_liability:%%' OR side.account LIKE 'operator_payable:%%'
-GROUP BY side.account
-HAVING sum(side.amount) > 0
-ORDER BY side.account;
-
 -- posted_below :many
 SELECT
     event,

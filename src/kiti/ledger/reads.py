@@ -79,17 +79,6 @@ async def posted_below(reader: Reader, *, booking: UUID) -> list[Below]:
     return await reader.many(sql.posted_below, Below, booking=booking)
 
 
-class _Owed(msgspec.Struct, frozen=True):
-    account: str
-    amount: int
-
-
-async def owed_below(reader: Reader, *, booking: UUID, currency: str) -> dict[str, int]:
-    """What is owed below a booking, by account: to travellers as trips to come, to operators for departed ones."""
-    rows = await reader.many(sql.owed_below, _Owed, booking=booking, currency=currency)
-    return {row.account: row.amount for row in rows}
-
-
 async def overdrawn(reader: Reader) -> list[Overdrawn]:
     """Up to 100 operators whose liability below a booking is less than nothing; there should be none."""
     return await reader.many(sql.overdrawn, Overdrawn)

@@ -14,10 +14,11 @@ from kiti.core.money import half_even
 from kiti.ledger.model import (
     PLATFORM,
     Entry,
+    dispute_hold,
     gateway_fee,
+    loss,
     operator_payable,
     refund_clearing,
-    refund_requested,
     ticket_liability,
 )
 
@@ -64,7 +65,10 @@ class Standing(msgspec.Struct, kw_only=True):
 
 
 def standings(lines: Sequence[Line], *, currency: str, capture_event: str) -> dict[str, Standing]:
-    """By owner: the operators' ids as text, and `platform`. `capture_event` is that of the fulfilling charge."""
+    """By owner: the operators' ids as text, `platform` and `unspent`.
+
+    `capture_event` is what gave the operators theirs: the capture of the charge that fulfils, or that it was accepted.
+    """
     found: dict[str, Standing] = {}
     for line in lines:
         if line.currency == currency:
@@ -110,17 +114,25 @@ def given_back(
     An operator who gives back what was earned gets the commission on it back. Their account may fall below nothing;
     the next statement carries that over.
     """
-    of_owed = {owner: min(amount, max(0, standings[owner].owed)) for owner, amount in shares.items()}
-    entries = refund_requested(gateway, shares=of_owed)
-    for owner, amount in shares.items():
-        of_earned = amount - of_owed[owner]
-        if of_earned == 0:
-            continue
-        account = COMMISSION if owner == PLATFORM else operator_payable(owner)
-        entries.append(Entry(debit=account, credit=refund_clearing(gateway), amount=of_earned))
-        if owner != PLATFORM:
-            standing, bill = standings[owner], bills.get(owner, Bill())
-            entries += commission_change(owner, standing, bill=bill, earned=standing.earned - of_earned)
+    return _taken_back(refund_clearing(gateway), shares=shares, standings=standings, bills=bills)
+
+
+def dispute_lost(
+    gateway: str,
+    *,
+    amount: int,
+    shares: Mapping[str, int],
+    standings: Mapping[str, Standing],
+    bills: Mapping[str, Bill],
+) -> list[Entry]:
+    """The traveller's bank has the money. Who has got it bears that as they bear a refund, commission and all.
+
+    What is in nobody's share is a loss of the platform: it was refunded before.
+    """
+    entries = _taken_back(dispute_hold(gateway), shares=shares, standings=standings, bills=bills)
+    lost = amount - sum(shares.values())
+    if lost:
+        entries.append(Entry(debit=loss(gateway), credit=dispute_hold(gateway), amount=lost))
     return entries
 
 
@@ -134,6 +146,28 @@ def proportion(amount: int, *, part: int, whole: int) -> int:
     if whole <= 0:
         return 0
     return half_even(amount * min(max(part, 0), whole), whole)
+
+
+def _taken_back(
+    account: str, *, shares: Mapping[str, int], standings: Mapping[str, Standing], bills: Mapping[str, Bill]
+) -> list[Entry]:
+    """Each owner's share goes to `account`: of what is owed first, then of what was earned."""
+    of_owed = {owner: min(amount, max(0, standings[owner].owed)) for owner, amount in shares.items()}
+    entries = [
+        Entry(debit=ticket_liability(owner), credit=account, amount=amount)
+        for owner, amount in of_owed.items()
+        if amount > 0
+    ]
+    for owner, amount in shares.items():
+        of_earned = amount - of_owed[owner]
+        if of_earned == 0:
+            continue
+        earned_in = COMMISSION if owner == PLATFORM else operator_payable(owner)
+        entries.append(Entry(debit=earned_in, credit=account, amount=of_earned))
+        if owner != PLATFORM:
+            standing, bill = standings[owner], bills.get(owner, Bill())
+            entries += commission_change(owner, standing, bill=bill, earned=standing.earned - of_earned)
+    return entries
 
 
 def _add(found: dict[str, Standing], line: Line, account: str, *, against: str, sign: int, is_capture: bool) -> None:
@@ -159,7 +193,7 @@ def _add(found: dict[str, Standing], line: Line, account: str, *, against: str, 
             standing.earned += amount
         case "operator_payable", _:
             found.setdefault(owner, Standing()).earned += amount
-        case "platform_commission", "refund_clearing":
+        case "platform_commission", "refund_clearing" | "dispute_hold":
             found.setdefault(PLATFORM, Standing()).earned += amount
         case _:
             pass  # whose money it is does not change by it

@@ -181,7 +181,8 @@ SELECT count(*) AS trips FROM made;
 UPDATE trip SET state = 'cancelled'
 WHERE id = %(trip)s AND state = 'scheduled';
 
--- Trips that have left their first stop and whose revenue is not all recognised, in the order of departure.
+-- Trips that have left their first stop, or would have, and whose revenue is not all recognised, in the order of
+-- departure.
 -- open_departures :many
 SELECT
     trip.id,
@@ -195,14 +196,28 @@ SELECT
     kiti_now() AS now
 FROM trip
 WHERE
-    trip.revenue_at IS NULL AND trip.state = 'scheduled' AND trip.departs_at <= kiti_now()
+    trip.revenue_at IS NULL AND trip.departs_at <= kiti_now()
     AND (trip.departs_at, trip.id) > (%(after_at)s::timestamptz, %(after)s::uuid)
 ORDER BY trip.departs_at, trip.id
 LIMIT %(limit)s;
 
+-- One that was cancelled stays open until its fares have gone back.
 -- close_revenue :execute
 UPDATE trip SET revenue_at = kiti_now()
-WHERE id = any(%(trips)s::uuid[]) AND revenue_at IS NULL;
+WHERE
+    id = any(%(trips)s::uuid[]) AND revenue_at IS NULL
+    AND (
+        state = 'scheduled'
+        OR NOT EXISTS (
+            SELECT 1 FROM booking_seat
+            INNER JOIN booking ON booking_seat.booking_id = booking.id
+            LEFT JOIN trip_refund
+                ON booking_seat.booking_id = trip_refund.booking_id AND booking_seat.trip_id = trip_refund.trip_id
+            WHERE
+                booking_seat.trip_id = trip.id AND booking.state IN ('confirmed', 'completed')
+                AND trip_refund.trip_id IS NULL
+        )
+    );
 
 -- Whoever writes the whole demo network waits here for another that does; held until the transaction ends.
 -- take_turns :execute

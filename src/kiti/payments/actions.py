@@ -179,6 +179,7 @@ async def record_charges(tx: Transaction, *, charges: Sequence[NewCharge]) -> No
         amounts=[charge.amount.amount for charge in charges],
         currencies=[charge.amount.currency for charge in charges],
         fees=[str(charge.fee_exact) for charge in charges],
+        excesses=[charge.excess for charge in charges],
     )
 
 
@@ -192,11 +193,11 @@ async def request_refund(
     currency: str,
     reason: str,
     id_: UUID | None = None,
-    of_excess: int | None = None,
+    of_excess: int = 0,
 ) -> UUID:
     """Reserve the amount on its charge and write the refund down; raises RefundExceedsCharge.
 
-    `of_excess` of it is from what was paid beyond what was due, the rest from the price; None: the price goes first.
+    `of_excess` of it is from what was paid beyond what was due, the rest from the price.
     """
     reserved = await tx.execute(
         sql.reserve_refund,
@@ -256,10 +257,17 @@ async def reserve_dispute(tx: Transaction, *, booking: UUID, gateway: str, trans
     return reserved == 1
 
 
-async def settle_dispute(tx: Transaction, *, booking: UUID, gateway: str, transaction_id: str, amount: int) -> None:
-    """The dispute is lost: what was reserved for it has gone back, and nothing is in dispute any more."""
+async def settle_dispute(
+    tx: Transaction, *, booking: UUID, gateway: str, transaction_id: str, amount: int, of_excess: int
+) -> None:
+    """The dispute is lost: what was reserved for it has gone back, `of_excess` of it from what was beyond the price."""
     settled = await tx.execute(
-        sql.settle_dispute, booking=booking, gateway=gateway, transaction_id=transaction_id, amount=amount
+        sql.settle_dispute,
+        booking=booking,
+        gateway=gateway,
+        transaction_id=transaction_id,
+        amount=amount,
+        of_excess=of_excess,
     )
     assert settled == 1, "a dispute whose amount was not reserved"
 

@@ -126,6 +126,11 @@ class NewCharge(msgspec.Struct, frozen=True, kw_only=True):
     amount: Money
     fee_exact: Decimal
 
+    @property
+    def excess(self) -> int:
+        """What of it is beyond the price of what it buys."""
+        return max(0, self.amount.amount - self.payment.total.amount) if self.purpose == "fulfils" else 0
+
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """Money that a gateway took, and what it was good for."""
@@ -139,9 +144,27 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     fee_exact: Decimal
     captured_at: datetime
-    # What goes back or may have to: refunds, and `disputed`, which the traveller's bank wants.
+    # What goes back or may have to: refunds, what was lost in disputes, and `disputed`, which may be lost or not.
     refund_reserved: int
     disputed: int
+    # What came beyond the price, and what of that went back. What is in dispute is of neither until it is lost.
+    excess: int
+    excess_reserved: int
+
+    @property
+    def left(self) -> int:
+        """What can go back."""
+        return self.amount - self.refund_reserved
+
+    @property
+    def excess_left(self) -> int:
+        """What of the excess can go back."""
+        return min(self.left, self.excess - self.excess_reserved)
+
+    def of_excess(self, amount: int) -> int:
+        """What of an amount is from the excess where the price goes back first."""
+        price_gone = self.refund_reserved - self.disputed - self.excess_reserved
+        return max(0, amount - (self.amount - self.excess - price_gone))
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True):

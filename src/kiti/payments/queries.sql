@@ -164,7 +164,9 @@ SELECT
     fee_exact,
     captured_at,
     refund_reserved,
-    disputed
+    disputed,
+    excess,
+    excess_reserved
 FROM charge
 WHERE booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s;
 
@@ -180,7 +182,9 @@ SELECT
     fee_exact,
     captured_at,
     refund_reserved,
-    disputed
+    disputed,
+    excess,
+    excess_reserved
 FROM charge
 WHERE booking_id = %(booking)s
 ORDER BY captured_at, transaction_id;
@@ -197,7 +201,9 @@ SELECT
     fee_exact,
     captured_at,
     refund_reserved,
-    disputed
+    disputed,
+    excess,
+    excess_reserved
 FROM charge
 WHERE booking_id = any(%(bookings)s::uuid[])
 ORDER BY booking_id, captured_at, transaction_id;
@@ -209,7 +215,7 @@ WHERE booking_id = any(%(bookings)s::uuid[]);
 
 -- record_charges :execute
 INSERT INTO charge (
-    booking_id, gateway, transaction_id, payment_id, purpose, amount, currency, fee_exact, captured_at
+    booking_id, gateway, transaction_id, payment_id, purpose, amount, currency, fee_exact, captured_at, excess
 )
 SELECT
     taken.booking_id,
@@ -220,55 +226,24 @@ SELECT
     taken.amount,
     taken.currency,
     taken.fee_exact::numeric,
-    kiti_now() AS captured_at
+    kiti_now() AS captured_at,
+    taken.excess
 FROM unnest(
     %(bookings)s::uuid[], %(gateways)s::text[], %(transactions)s::text[], %(payments)s::uuid[], %(purposes)s::text[],
-    %(amounts)s::bigint[], %(currencies)s::text[], %(fees)s::text[]
-) AS taken (booking_id, gateway, transaction_id, payment_id, purpose, amount, currency, fee_exact);
+    %(amounts)s::bigint[], %(currencies)s::text[], %(fees)s::text[], %(excesses)s::bigint[]
+) AS taken (booking_id, gateway, transaction_id, payment_id, purpose, amount, currency, fee_exact, excess);
 
 -- No two refunds together can exceed the charge: the row itself refuses. Nor does what goes back of the price take of
--- what was paid beyond it, or the other way round. Without `of_excess` the price goes first.
+-- what was paid beyond it, or the other way round. What is in dispute is of neither until it is lost.
 -- reserve_refund :execute
 UPDATE charge SET
-    refund_reserved = charge.refund_reserved + %(amount)s::bigint,
-    excess_reserved = charge.excess_reserved + coalesce(
-        %(of_excess)s::bigint,
-        greatest(
-            0,
-            charge.refund_reserved - charge.excess_reserved + %(amount)s::bigint
-            - least(charge.amount, payment.amount + payment.fee)
-        )
-    )
-FROM payment
+    refund_reserved = refund_reserved + %(amount)s,
+    excess_reserved = excess_reserved + %(of_excess)s
 WHERE
-    charge.booking_id = %(booking)s AND charge.gateway = %(gateway)s AND charge.transaction_id = %(transaction_id)s
-    AND payment.booking_id = charge.booking_id AND payment.id = charge.payment_id
-    AND charge.refund_reserved + %(amount)s::bigint <= charge.amount
-    AND (
-        %(of_excess)s::bigint IS NULL
-        OR (
-            charge.excess_reserved + %(of_excess)s::bigint
-            <= greatest(0, charge.amount - payment.amount - payment.fee)
-            AND charge.refund_reserved - charge.excess_reserved + %(amount)s::bigint - %(of_excess)s::bigint
-            <= least(charge.amount, payment.amount + payment.fee)
-        )
-    );
-
--- What a booking was paid beyond what was due, as far as it has not gone back.
--- excess_of :many
-SELECT
-    charge.booking_id,
-    least(
-        charge.amount - charge.refund_reserved,
-        greatest(0, charge.amount - payment.amount - payment.fee) - charge.excess_reserved
-    ) AS amount,
-    least(
-        charge.amount - charge.refund_reserved + charge.disputed,
-        greatest(0, charge.amount - payment.amount - payment.fee) - charge.excess_reserved
-    ) AS kept
-FROM charge
-INNER JOIN payment ON charge.booking_id = payment.booking_id AND charge.payment_id = payment.id
-WHERE charge.booking_id = any(%(bookings)s) AND charge.purpose = 'fulfils';
+    booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s
+    AND refund_reserved + %(amount)s <= amount
+    AND excess_reserved + %(of_excess)s <= excess
+    AND refund_reserved - disputed - excess_reserved + %(amount)s - %(of_excess)s <= amount - excess;
 
 -- A person takes money that came short for all that is due: it buys the seats after all, once.
 -- accept_charge :execute
@@ -293,7 +268,7 @@ WHERE
 
 -- The money has gone back: it stays reserved, and is under dispute no more.
 -- settle_dispute :execute
-UPDATE charge SET disputed = disputed - %(amount)s
+UPDATE charge SET disputed = disputed - %(amount)s, excess_reserved = excess_reserved + %(of_excess)s
 WHERE
     booking_id = %(booking)s AND gateway = %(gateway)s AND transaction_id = %(transaction_id)s
     AND disputed >= %(amount)s;
@@ -311,7 +286,9 @@ SELECT
     fee_exact,
     captured_at,
     refund_reserved,
-    disputed
+    disputed,
+    excess,
+    excess_reserved
 FROM charge
 WHERE transaction_id = %(transaction_id)s AND gateway = %(gateway)s;
 
@@ -478,11 +455,8 @@ SELECT
     payment.failure_reason,
     payment.created_at,
     CASE
-        WHEN %(operator)s::uuid IS NULL AND charge.amount > payment.amount + payment.fee
-            THEN least(
-                charge.amount - charge.refund_reserved,
-                charge.amount - payment.amount - payment.fee - charge.excess_reserved
-            )
+        WHEN %(operator)s::uuid IS NULL AND charge.excess > 0
+            THEN least(charge.amount - charge.refund_reserved, charge.excess - charge.excess_reserved)
         ELSE 0
     END AS excess
 FROM payment
@@ -587,8 +561,8 @@ SELECT
 FROM trip_refund
 WHERE booking_id = any(%(bookings)s::uuid[]);
 
--- Bookings with seats on a cancelled trip whose fares have not gone back: a cancellation was cut short, or a payment
--- came in beside it.
+-- Bookings with seats on a cancelled trip whose fares have not gone back, behind a place in their order: a cancellation
+-- was cut short, or a payment came in beside it.
 -- owed_for_trips :many
 SELECT
     booking_seat.booking_id,
@@ -603,8 +577,9 @@ WHERE
         SELECT 1 FROM trip_refund
         WHERE trip_refund.booking_id = booking_seat.booking_id AND trip_refund.trip_id = booking_seat.trip_id
     )
+    AND (booking_seat.booking_id, booking_seat.trip_id) > (%(after)s::uuid, %(after_trip)s::uuid)
 GROUP BY booking_seat.booking_id, booking_seat.trip_id
-ORDER BY booking_seat.booking_id
+ORDER BY booking_seat.booking_id, booking_seat.trip_id
 LIMIT %(limit)s;
 
 -- Charges of a day and around it: gateways have calendars of their own.
@@ -620,7 +595,9 @@ SELECT
     fee_exact,
     captured_at,
     refund_reserved,
-    disputed
+    disputed,
+    excess,
+    excess_reserved
 FROM charge
 WHERE gateway = %(gateway)s AND captured_at >= %(since)s AND captured_at < %(until)s
 ORDER BY captured_at, transaction_id;

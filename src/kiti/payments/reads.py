@@ -59,12 +59,6 @@ class _Id(msgspec.Struct, frozen=True):
     id: UUID
 
 
-class _Excess(msgspec.Struct, frozen=True):
-    booking_id: UUID
-    amount: int  # that can go back
-    kept: int  # the same and what of it is under dispute: it has not gone back yet
-
-
 async def by_id(reader: Reader, *, payment: UUID) -> Payment:
     """The payment; raises NotFound."""
     found = await reader.maybe(sql.by_id, Payment, id=payment)
@@ -111,18 +105,6 @@ async def charge(reader: Reader, *, booking: UUID, gateway: str, transaction_id:
 async def charges_of(reader: Reader, *, booking: UUID) -> list[Charge]:
     """Everything that was ever taken for a booking."""
     return await reader.many(sql.charges_of_booking, Charge, booking=booking)
-
-
-async def excess(reader: Reader, *, booking: UUID) -> int:
-    """What a booking was paid beyond what was due and has not gone back, in minor units of its charge."""
-    rows = await reader.many(sql.excess_of, _Excess, bookings=[booking])
-    return max(0, rows[0].amount) if rows else 0
-
-
-async def excesses_kept(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, int]:
-    """What bookings were paid beyond what was due and is with us still, also under dispute; others are left out."""
-    rows = await reader.many(sql.excess_of, _Excess, bookings=list(bookings))
-    return {row.booking_id: row.kept for row in rows if row.kept > 0}
 
 
 async def charges_of_bookings(reader: Reader, *, bookings: Sequence[UUID]) -> dict[UUID, list[Charge]]:
@@ -283,9 +265,10 @@ async def trips_refunded_of(reader: Reader, *, bookings: Sequence[UUID]) -> set[
     return set(await reader.many(sql.trips_refunded_of, tuple, bookings=list(bookings)))
 
 
-async def owed_for_trips(reader: Reader, *, limit: int) -> list[tuple[UUID, UUID]]:
-    """Bookings and cancelled trips of theirs for which nothing has gone back yet."""
-    return await reader.many(sql.owed_for_trips, tuple, limit=limit)
+async def owed_for_trips(reader: Reader, *, after: tuple[UUID, UUID], limit: int) -> list[tuple[UUID, UUID]]:
+    """A page of bookings and cancelled trips of theirs for which nothing has gone back yet, in their order."""
+    booking, trip = after
+    return await reader.many(sql.owed_for_trips, tuple, after=booking, after_trip=trip, limit=limit)
 
 
 async def charges_between(reader: Reader, *, gateway: str, since: datetime, until: datetime) -> list[Charge]:
