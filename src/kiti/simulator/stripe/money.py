@@ -166,6 +166,7 @@ def transfer(machine: Machine, form: Form) -> Doc:
         "transfer",
         "tr",
         parent=forms.text(form, "transfer_group", default=""),
+        reference=forms.part(form, "metadata").get("reference", ""),
         amount=amount,
         amount_reversed=0,
         currency=currency,
