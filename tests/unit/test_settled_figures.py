@@ -44,10 +44,6 @@ def line(number: int, gross: Decimal, fee: Decimal) -> Line:
     st.tuples(exact, exact, exact, exact),
     st.decimals(-500, 500, places=2),
 )
-    st.lists(st.tuples(exact, exact), max_size=30),
-    st.tuples(exact, exact, exact, exact),
-    st.decimals(-500, 500, places=2),
-)
 def test_the_parts_of_a_settlement_add_up_and_rounding_stays_small(
     told: list[tuple[Decimal, Decimal]], less: tuple[Decimal, Decimal, Decimal, Decimal], off: Decimal
 ) -> None:
