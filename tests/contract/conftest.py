@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.contract.gateways import PROVIDERS, Provider, Simulator
+from tests.contract.drawer import Drawer
+from tests.contract.gateways import PROVIDERS, Counter, Provider, Simulator
 from tests.simulated import free_port
 
+from kiti.db import Database
 from kiti.gateways.gateway import Gateway
 
 
@@ -52,8 +54,21 @@ def provider(request: pytest.FixtureRequest) -> Provider:
 
 
 @pytest.fixture
-async def gateway(provider: Provider, simulator: Simulator) -> AsyncIterator[Gateway]:
+def books_url(provider: Provider, request: pytest.FixtureRequest) -> str:
+    """A fresh database for a gateway that keeps its books in ours."""
+    return str(request.getfixturevalue("fresh_url")) if provider.keeps_books else ""
+
+
+@pytest.fixture
+async def gateway(provider: Provider, simulator: Simulator, books_url: str) -> AsyncIterator[Gateway]:
     """Its adapter, talking to the simulator."""
+    if isinstance(provider, Counter):
+        database = Database(books_url, minimum=1, maximum=4)
+        await database.open()
+        provider.open(Drawer(database))
+        yield provider.adapter(simulator)
+        await database.close()
+        return
     adapter = provider.adapter(simulator)
     yield adapter
     await adapter.close()

@@ -9,19 +9,35 @@ import hmac
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import httpx
+import pytest
+from tests.contract.drawer import Drawer
 
 from kiti.core.ids import new_id
 from kiti.core.money import Money
+from kiti.flows.cash import OpenTill
+from kiti.gateways.cash import Cash
 from kiti.gateways.flutterwave import Flutterwave
 from kiti.gateways.flutterwave_v4 import FlutterwaveV4
-from kiti.gateways.gateway import Authorised, Authorising, Captured, CheckoutRequest, Gateway, Method
+from kiti.gateways.gateway import (
+    Authorised,
+    Authorising,
+    Captured,
+    CheckoutRequest,
+    Destination,
+    Gateway,
+    Method,
+    RefundRequest,
+)
 from kiti.gateways.stripe import Stripe
 from kiti.simulator.stripe.signing import signature
 
 TIMEOUT_SECONDS = 2.0
+MOBILE = Destination(kind="mobile_money", country="UG", bank="MTN", account="+256772000001", name="Pearl Coaches")
+CONNECTED = Destination(kind="connected", country="UG", bank="", account="acct_1Operator", name="Pearl Coaches")
+Verbs = TypeVar("Verbs")
 Delivery = tuple[dict[str, str], bytes]
 
 
@@ -72,17 +88,9 @@ class Simulator:
     def revoke_tokens(self) -> None:
         self.post("/_sim/v4/revoke-tokens", {})
 
-    def settle(self, currency: str) -> list[int]:
-        return list(self.post("/_sim/settle", {"currency": currency})["settlement_ids"])
-
-    def dispute(self, transaction: str, **order: Any) -> str:
-        return str(self.post("/_sim/chargebacks", {"transaction_id": int(transaction), **order})["id"])
-
-    def end_dispute(self, dispute: str, status: str) -> None:
-        self.post(f"/_sim/chargebacks/{dispute}", {"status": status})
-
-    def state(self, reference: str) -> dict[str, Any]:
-        answer = self._client.get("/_sim/state", params={"tx_ref": reference}).raise_for_status()
+    def state(self, reference: str | None) -> dict[str, Any]:
+        asked = {} if reference is None else {"tx_ref": reference}
+        answer = self._client.get("/_sim/state", params=asked).raise_for_status()
         return dict(answer.json())
 
     def calls(self, call: str) -> int:
@@ -93,8 +101,13 @@ class Simulator:
 
 
 class Provider(Protocol):
-    """One gateway: its adapter, and how the simulator is made to do there what the contract is about."""
+    """One gateway: its adapter, and how the simulator is made to do there what the contract is about.
 
+    What is below `keep_payouts_waiting` is asked only of gateways that declare the verbs.
+    """
+
+    # Whether the gateway asks a database of ours, and not a simulator.
+    keeps_books = False
     method: Method
     # As the simulator counts calls and matches faults.
     open_call: str
@@ -105,8 +118,23 @@ class Provider(Protocol):
     unknown_page: str
     amounts: Sequence[Money]
 
+    # Where payouts can go, where they cannot, and whether they may be under way for a while.
+    destination: Destination
+    wrong_destination: Destination | None
+    payouts_wait: bool
+    payout_call: str
+    # The calls that list settlements and disputes, and what quotes fees, as faults match them.
+    settlements_fault: str
+    disputes_fault: str
+    unknown_dispute: str
+    fees_fault: str
+    capture_fault: str
+
     def adapter(self, simulator: Simulator, *, url: str = "") -> Gateway:
         """An adapter that speaks to the simulator, or to `url`."""
+
+    async def expect_refund(self, asked: RefundRequest) -> None:
+        """Do what a flow has done before it asks for a refund; where the gateway has its own books, nothing."""
 
     async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:
         """Have the money taken; the gateway's transaction."""
@@ -114,11 +142,29 @@ class Provider(Protocol):
     def keep_refunds_waiting(self, simulator: Simulator) -> None:
         """Refunds stay as they are until `end_refund`."""
 
-    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+    async def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
         """Pay a refund out, or have it fail."""
 
     def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
         """The webhooks about a payment so far: headers and body."""
+
+    def keep_payouts_waiting(self, simulator: Simulator) -> None:
+        """Payouts stay as they are until `end_payout`."""
+
+    def end_payout(self, simulator: Simulator, payout_id: str, *, well: bool) -> None:
+        """Have a payout arrive, or fail."""
+
+    def payouts_made(self, simulator: Simulator, reference: str) -> int:
+        """How many payouts of our reference the gateway has."""
+
+    def settle(self, simulator: Simulator, currency: str) -> str:
+        """Pay out what was taken in a currency and not paid out yet; the settlement."""
+
+    def dispute(self, simulator: Simulator, transaction: str) -> str:
+        """Have a traveller's bank want all of it back; the dispute."""
+
+    def end_dispute(self, simulator: Simulator, dispute: str, status: Literal["won", "lost"]) -> None:
+        """Have the banks decide."""
 
 
 class AnyFlutterwave(Provider):
@@ -126,6 +172,10 @@ class AnyFlutterwave(Provider):
 
     amounts = (Money(150_050, "KES"), Money(50_000, "UGX"), Money(12_345, "XOF"))
     unknown_page = "http://127.0.0.1/pay/none"
+    destination = MOBILE
+    payouts_wait = True
+    # Which prefix the simulator's ids have here, and which version settles.
+    version: Literal["v3", "v4"]
     # What lists transactions, and what lists refunds.
     charges_call: str
     refunds_call: str
@@ -145,7 +195,7 @@ class AnyFlutterwave(Provider):
     def keep_refunds_waiting(self, simulator: Simulator) -> None:
         simulator.configure(refund_outcome="stuck")
 
-    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+    async def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
         state = {"status": "completed-momo"} if well else {"disburse_status": "failed"}
         simulator.set_refund(refund_id, **state)
 
@@ -153,8 +203,40 @@ class AnyFlutterwave(Provider):
         bodies = [json.dumps(row["body"]).encode() for row in simulator.state(reference)["deliveries"]]
         return [({**self.proof(simulator, body), "content-type": "application/json"}, body) for body in bodies]
 
+    def keep_payouts_waiting(self, simulator: Simulator) -> None:
+        simulator.configure(transfer_outcome="stuck")
+
+    def end_payout(self, simulator: Simulator, payout_id: str, *, well: bool) -> None:
+        failed = {"status": "FAILED", "complete_message": "Insufficient funds"}
+        simulator.set_transfer(payout_id, **({"status": "SUCCESSFUL"} if well else failed))
+
+    def payouts_made(self, simulator: Simulator, reference: str) -> int:
+        return sum(row["reference"] == reference for row in simulator.state(None)["transfers"])
+
+    def settle(self, simulator: Simulator, currency: str) -> str:
+        [settlement] = simulator.post("/_sim/settle", {"currency": currency, "version": self.version})["settlement_ids"]
+        return self.name_of("stm", settlement)
+
+    def dispute(self, simulator: Simulator, transaction: str) -> str:
+        order = {"transaction_id": int(transaction.rpartition("_")[2]), "comment": "I never travelled"}
+        return self.name_of("cbk", simulator.post("/_sim/chargebacks", order)["id"])
+
+    def end_dispute(self, simulator: Simulator, dispute: str, status: Literal["won", "lost"]) -> None:
+        simulator.post(f"/_sim/chargebacks/{dispute.rpartition('_')[2]}", {"status": status})
+
+    def name_of(self, kind: str, number: int) -> str:
+        """The simulator's row, as this version calls it."""
+        return str(number) if self.version == "v3" else f"{kind}_{number}"
+
 
 class FlutterwaveV3Checkout(AnyFlutterwave):
+    version = "v3"
+    wrong_destination = CONNECTED
+    payout_call = "POST /v3/transfers"
+    settlements_fault = "GET /v3/settlements*"
+    disputes_fault = "* /v3/chargebacks*"
+    unknown_dispute = "999999"
+    fees_fault = "GET /v3/transactions/fee"
     method = "MOBILE_MONEY"
     open_call = "POST /v3/payments"
     refund_call = "POST /v3/transactions/{id}/refund"
@@ -177,6 +259,12 @@ class FlutterwaveV3Checkout(AnyFlutterwave):
 
 
 class FlutterwaveV4Checkout(AnyFlutterwave):
+    version = "v4"
+    wrong_destination = None
+    payout_call = "POST /v4/direct-transfers"
+    settlements_fault = "GET /v4/settlements*"
+    disputes_fault = "* /v4/chargebacks*"
+    unknown_dispute = "cbk_999999"
     method = "CARD"
     open_call = "POST /v4/checkout/sessions"
     refund_call = "POST /v4/refunds"
@@ -206,6 +294,14 @@ class FlutterwaveV4Checkout(AnyFlutterwave):
 
 
 class StripeCheckout(Provider):
+    destination = CONNECTED
+    wrong_destination = MOBILE
+    payouts_wait = False
+    payout_call = "POST /v1/transfers"
+    settlements_fault = "GET /v1/payouts"
+    disputes_fault = "* /v1/disputes*"
+    unknown_dispute = "du_unknown"
+    capture_fault = "POST *capture"
     method = "CARD"
     open_call = "POST /v1/checkout/sessions"
     refund_call = "POST /v1/refunds"
@@ -236,8 +332,21 @@ class StripeCheckout(Provider):
     def keep_refunds_waiting(self, simulator: Simulator) -> None:
         simulator.configure(refund_outcome="stuck")
 
-    def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+    async def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
         simulator.post(f"/_sim/stripe/refunds/{refund_id}", {"status": "succeeded" if well else "failed"})
+
+    def payouts_made(self, simulator: Simulator, reference: str) -> int:
+        return len(simulator.state(reference)["stripe"]["transfers"])
+
+    def settle(self, simulator: Simulator, currency: str) -> str:
+        [payout] = simulator.post("/_sim/stripe/settle", {"currency": currency})["payout_ids"]
+        return str(payout)
+
+    def dispute(self, simulator: Simulator, transaction: str) -> str:
+        return str(simulator.post("/_sim/stripe/disputes", {"payment_intent": transaction})["id"])
+
+    def end_dispute(self, simulator: Simulator, dispute: str, status: Literal["won", "lost"]) -> None:
+        simulator.post(f"/_sim/stripe/disputes/{dispute}", {"status": status})
 
     def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
         bodies = [
@@ -250,11 +359,55 @@ class StripeCheckout(Provider):
         ]
 
 
+class Counter(Provider):
+    """Cash: no simulator, but the receipts in a database, written as the flows write them."""
+
+    keeps_books = True
+    method = "CASH"
+    open_call = "nothing"
+    unknown_transaction = "0192f0c1-7a7e-7cc3-9d0e-3f2f6f1b2a10"
+    unknown_refund = unknown_transaction
+    unknown_page = ""
+    amounts = (Money(150_050, "KES"), Money(50_000, "UGX"), Money(12_345, "XOF"))
+    _drawer: Drawer
+
+    def open(self, drawer: Drawer) -> None:
+        """Have this counter write into a database."""
+        self._drawer = drawer
+
+    def adapter(self, simulator: Simulator, *, url: str = "") -> Cash:
+        del simulator, url
+        return Cash(OpenTill(self._drawer.db))
+
+    async def pay(self, simulator: Simulator, gateway: Gateway, reference: str) -> str:
+        del simulator, gateway
+        return await self._drawer.take(reference, Money(50_000, "UGX"))
+
+    async def expect_refund(self, asked: RefundRequest) -> None:
+        await self._drawer.owe(asked)
+
+    async def end_refund(self, simulator: Simulator, refund_id: str, *, well: bool) -> None:
+        del simulator
+        assert well, "a counter has the money or hands nothing out"
+        await self._drawer.hand_out(refund_id)
+
+    def deliveries(self, simulator: Simulator, reference: str) -> list[Delivery]:
+        del simulator, reference
+        return []
+
+
 FLUTTERWAVES: Mapping[str, AnyFlutterwave] = {
     "flutterwave": FlutterwaveV3Checkout(),
     "flutterwave_v4": FlutterwaveV4Checkout(),
 }
-PROVIDERS: Mapping[str, Provider] = {**FLUTTERWAVES, "stripe": StripeCheckout()}
+PROVIDERS: Mapping[str, Provider] = {**FLUTTERWAVES, "stripe": StripeCheckout(), "cash": Counter()}
+
+
+def able(gateway: object, verbs: type[Verbs]) -> Verbs:
+    """The gateway, if it declares these verbs; else there is nothing to show."""
+    if not isinstance(gateway, verbs):
+        pytest.skip(f"declares no {verbs.__name__}")
+    return gateway
 
 
 def new_reference() -> str:

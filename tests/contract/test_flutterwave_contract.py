@@ -12,7 +12,9 @@ from kiti.gateways.gateway import (
     Captured,
     CheckoutOpened,
     Declined,
+    Disputes,
     Gateway,
+    GatewayDispute,
     Missing,
     Pending,
     Rejected,
@@ -250,3 +252,19 @@ async def test_webhooks_tell_of_both_ends(
     for headers, body in deliveries:
         event = gateway.read_webhook(headers, body)
         assert (event.kind, event.reference, event.transaction_id) == ("charge", request.reference, transaction)
+
+
+async def test_a_dispute_is_contested_with_a_link_to_the_proof(
+    version: AnyFlutterwave, gateway: Gateway, simulator: Simulator
+) -> None:
+    request = a_checkout(version)
+    await gateway.open_checkout(request)
+    dispute = version.dispute(simulator, await version.pay(simulator, gateway, request.reference))
+    assert isinstance(gateway, Disputes)
+    bare = await gateway.answer_dispute(dispute, accept=False, comment="They travelled.")
+    assert isinstance(bare, Rejected)
+    assert "prooflink" in bare.reason
+    contested = await gateway.answer_dispute(dispute, accept=False, comment="See https://kiti.example/proof/1 for it.")
+    assert isinstance(contested, GatewayDispute)
+    [told] = [one for one in simulator.state(request.reference)["chargebacks"] if one["status"] == "declined"]
+    assert told["meta"]["uploaded_proof"] == "https://kiti.example/proof/1"

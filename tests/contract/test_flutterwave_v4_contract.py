@@ -280,32 +280,12 @@ async def test_a_payout_is_sent_once_and_found_by_our_reference(
     assert (found.payout_id, found.status, found.fee_exact) == (sent.payout_id, "succeeded", Decimal(500))
 
 
-async def test_a_payout_whose_answer_was_lost_is_found(v4: FlutterwaveV4, simulator: Simulator) -> None:
-    request = _payout()
-    assert await v4.find_payout(request.reference) == Missing()
-    simulator.fail(match=TRANSFER_CALL, times=1, http_status_after=503)
-    assert isinstance(await v4.pay_out(request), Unknown)
-    found = await v4.find_payout(request.reference)
-    assert isinstance(found, GatewayPayout)
-    assert found.reference == request.reference
-
-
 async def test_a_payout_is_found_behind_many_others(v4: FlutterwaveV4, simulator: Simulator) -> None:
     first = _payout()
     await v4.pay_out(first)
     for _ in range(55):
         await v4.pay_out(_payout())
     assert isinstance(await v4.find_payout(first.reference), GatewayPayout)
-
-
-async def test_a_payout_that_failed_says_why(v4: FlutterwaveV4, simulator: Simulator) -> None:
-    simulator.configure(transfer_outcome="stuck")
-    sent = await v4.pay_out(_payout())
-    assert isinstance(sent, GatewayPayout)
-    simulator.set_transfer(sent.payout_id, status="FAILED", complete_message="Insufficient funds in wallet")
-    found = await v4.find_payout(sent.reference)
-    assert isinstance(found, GatewayPayout)
-    assert (found.status, found.failure_reason) == ("failed", "Insufficient funds in wallet")
 
 
 def _payout(destination: Destination = PHONE) -> PayoutRequest:

@@ -1,13 +1,12 @@
 """What only Stripe does, shown against the simulator: authorise and capture, pages with an end, Connect, disputes."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 import stripe
-from tests.box import Box
 from tests.contract.gateways import Simulator, StripeCheckout, a_checkout, new_reference
 
 from kiti.core.money import Money
@@ -17,17 +16,13 @@ from kiti.gateways.gateway import (
     CheckoutOpened,
     CheckoutRequest,
     Declined,
-    Destination,
-    Disputes,
-    GatewayDispute,
     GatewayPayout,
     GatewayRefund,
+    GatewaySettlement,
     Missing,
     PayoutRequest,
-    Payouts,
     Pending,
     RefundRequest,
-    Rejected,
     Unknown,
     UnreadableAmount,
 )
@@ -57,8 +52,8 @@ async def authorised(gateway: Stripe, simulator: Simulator, **changes: Any) -> t
     return request, transaction
 
 
-async def captured(gateway: Stripe, simulator: Simulator) -> str:
-    request, transaction = await authorised(gateway, simulator)
+async def captured(gateway: Stripe, simulator: Simulator, **changes: Any) -> str:
+    request, transaction = await authorised(gateway, simulator, **changes)
     taken = await gateway.capture(transaction, reference=request.reference, amount=request.amount)
     assert isinstance(taken, Captured)
     return transaction
@@ -93,42 +88,6 @@ async def test_a_page_lives_as_long_as_stripe_lets_it(
     request, _ = await opened(gateway, session_minutes=minutes)
     [session] = told(simulator, request.reference, "sessions")
     assert abs(session["expires_at"] - session["created"] - expected * 60) <= 2
-
-
-async def test_a_page_authorises_and_the_capture_takes(gateway: Stripe, simulator: Simulator) -> None:
-    request, transaction = await authorised(gateway, simulator)
-    kept = Authorised(transaction_id=transaction, reference=request.reference, amount=request.amount)
-    assert await gateway.lookup(request.reference) == kept
-    assert await gateway.verify(transaction) == kept
-    taken = await gateway.capture(transaction, reference=request.reference, amount=request.amount)
-    assert isinstance(taken, Captured)
-    assert taken == await gateway.lookup(request.reference)
-    again = await gateway.capture(transaction, reference=request.reference, amount=request.amount)
-    assert again == taken
-    assert isinstance(await gateway.cancel(transaction, reference=request.reference), Rejected)
-
-
-async def test_what_is_let_go_takes_nothing_and_cannot_be_captured(gateway: Stripe, simulator: Simulator) -> None:
-    request, transaction = await authorised(gateway, simulator)
-    assert isinstance(await gateway.cancel(transaction, reference=request.reference), Declined)
-    assert isinstance(await gateway.cancel(transaction, reference=request.reference), Declined)
-    assert isinstance(await gateway.capture(transaction, reference=request.reference, amount=request.amount), Rejected)
-    assert isinstance(await gateway.lookup(request.reference), Declined)
-    [intent] = told(simulator, request.reference, "intents")
-    assert (intent["status"], intent["amount_received"]) == ("canceled", 0)
-
-
-@pytest.mark.parametrize("fault", [{"http_status_after": 503}, {"drop_connection_after": True}, {"latency_ms": 4000}])
-async def test_a_capture_without_an_answer_is_unknown_and_asked_again_it_is_the_same(
-    gateway: Stripe, simulator: Simulator, fault: dict[str, Any]
-) -> None:
-    request, transaction = await authorised(gateway, simulator)
-    simulator.fail(match="POST *capture", times=1, **fault)
-    asked: dict[str, Any] = {"reference": request.reference, "amount": request.amount}
-    assert isinstance(await gateway.capture(transaction, **asked), Unknown)
-    assert isinstance(await gateway.capture(transaction, **asked), Captured)
-    [intent] = told(simulator, request.reference, "intents")
-    assert intent["amount_received"] == 5_000_000
 
 
 async def test_a_decline_is_no_end_while_the_page_is_open(gateway: Stripe, simulator: Simulator) -> None:
@@ -205,96 +164,11 @@ async def test_a_refund_that_failed_may_be_asked_for_again(gateway: Stripe, simu
     asked = RefundRequest(reference=new_reference(), transaction_id=transaction, amount=Money(50_000, "UGX"))
     first = await gateway.refund(asked)
     assert isinstance(first, GatewayRefund)
-    PROVIDER.end_refund(simulator, first.refund_id, well=False)
+    await PROVIDER.end_refund(simulator, first.refund_id, well=False)
     second = await gateway.refund(asked)
     assert isinstance(second, GatewayRefund)
     assert second.refund_id != first.refund_id
     assert second.status == "pending"
-
-
-def a_payout(reference: str, *, kind: str = "connected", account: str = "acct_1Operator") -> PayoutRequest:
-    return PayoutRequest(
-        reference=reference,
-        amount=Money(75_000, "UGX"),
-        destination=Destination(kind=kind, country="UG", bank="", account=account, name="Nile Coaches"),  # type: ignore[arg-type]
-        narration="Week 47",
-    )
-
-
-async def test_an_operator_is_paid_once_and_found_again(gateway: Stripe, simulator: Simulator) -> None:
-    assert isinstance(gateway, Payouts)
-    reference = new_reference()
-    assert await gateway.find_payout(reference) == Missing()
-    simulator.fail(match="POST /v1/transfers", times=1, http_status_after=503)
-    assert isinstance(await gateway.pay_out(a_payout(reference)), Unknown)
-    found = await gateway.find_payout(reference)
-    assert isinstance(found, GatewayPayout)
-    assert (found.amount_exact, found.fee_exact) == (Decimal(75_000), Decimal(0))
-    assert found.status == "succeeded"
-    assert await gateway.pay_out(a_payout(reference)) == found
-    assert len(told(simulator, reference, "transfers")) <= 1
-
-
-async def test_only_connected_accounts_are_paid(gateway: Stripe, simulator: Simulator) -> None:
-    before = simulator.calls("POST /v1/transfers")
-    assert isinstance(await gateway.pay_out(a_payout(new_reference(), kind="bank")), Rejected)
-    assert isinstance(await gateway.pay_out(a_payout(new_reference(), account="../refunds")), Rejected)
-    assert simulator.calls("POST /v1/transfers") == before
-
-
-async def disputed(gateway: Stripe, simulator: Simulator) -> tuple[str, GatewayDispute]:
-    transaction = await captured(gateway, simulator)
-    made = simulator.post("/_sim/stripe/disputes", {"payment_intent": transaction})
-    today = datetime.now(UTC).date()
-    listed = await gateway.disputes_between(today, today)
-    assert isinstance(listed, list)
-    [found] = [dispute for dispute in listed if dispute.dispute_id == made["id"]]
-    return transaction, found
-
-
-async def test_a_dispute_is_listed_with_its_payment_and_its_end(gateway: Stripe, simulator: Simulator) -> None:
-    assert isinstance(gateway, Disputes)
-    transaction, found = await disputed(gateway, simulator)
-    assert (found.transaction_id, found.amount, found.status) == (transaction, Money(50_000, "UGX"), "open")
-    assert found.reference
-    assert found.answer_by is not None
-    long_ago = datetime.now(UTC).date() - timedelta(days=400)
-    assert await gateway.disputes_between(long_ago, long_ago) == []
-
-
-@pytest.mark.parametrize(("accept", "status"), [(True, "accepted"), (False, "open")])
-async def test_a_dispute_is_answered_once_and_asking_again_does_no_harm(
-    gateway: Stripe,
-    simulator: Simulator,
-    accept: bool,  # noqa: FBT001 - pytest's way
-    status: str,
-) -> None:
-    _, found = await disputed(gateway, simulator)
-    for _ in range(2):
-        answered = await gateway.answer_dispute(found.dispute_id, accept=accept, comment="They travelled.")
-        assert isinstance(answered, GatewayDispute)
-        assert answered.status == status
-    assert isinstance(await gateway.answer_dispute("du_unknown", accept=accept, comment=""), Rejected)
-    assert isinstance(await gateway.answer_dispute("../refunds", accept=accept, comment=""), Rejected)
-
-
-async def test_money_verbs_are_out_of_bounds_inside_a_transaction(
-    gateway: Stripe, simulator: Simulator, box: Box
-) -> None:
-    request, transaction = await authorised(gateway, simulator)
-    today = datetime.now(UTC).date()
-    async with box.db.transaction():
-        for call in (
-            lambda: gateway.capture(transaction, reference=request.reference, amount=request.amount),
-            lambda: gateway.cancel(transaction, reference=request.reference),
-            lambda: gateway.pay_out(a_payout(new_reference())),
-            lambda: gateway.find_payout(new_reference()),
-            lambda: gateway.disputes_between(today, today),
-            lambda: gateway.answer_dispute("du_1", accept=True, comment=""),
-        ):
-            with pytest.raises(AssertionError, match="inside a transaction"):
-                await call()
-    assert isinstance(await gateway.verify(transaction), Authorised)
 
 
 async def test_a_key_with_another_body_is_no_proof_that_nothing_was_done(gateway: Stripe, simulator: Simulator) -> None:
@@ -307,3 +181,51 @@ async def test_a_key_with_another_body_is_no_proof_that_nothing_was_done(gateway
 
 def test_nothing_is_told_to_stripe_about_this_machine() -> None:
     assert not stripe.enable_telemetry
+
+
+async def payout(gateway: Stripe, identity: str) -> GatewaySettlement:
+    today = datetime.now(UTC).date()
+    found = await gateway.settlements_between(today, today)
+    assert isinstance(found, list), found
+    [told] = [one for one in found if one.settlement_id == identity]
+    return told
+
+
+async def test_what_a_payout_lacks_for_disputes_and_transfers_has_its_name(
+    gateway: Stripe, simulator: Simulator
+) -> None:
+    """Stripe asks fifteen units of money for a dispute, and what went to operators does not go to the bank."""
+    amount = Money(9_000_000, "MWK")
+    transaction = await captured(gateway, simulator, amount=amount)
+    PROVIDER.dispute(simulator, transaction)
+    sent = PayoutRequest(
+        reference=new_reference(), amount=Money(70_000, "MWK"), destination=PROVIDER.destination, narration="Week 47"
+    )
+    assert isinstance(await gateway.pay_out(sent), GatewayPayout)
+    told = await payout(gateway, PROVIDER.settle(simulator, "MWK"))
+    assert (told.cost_exact, told.payout_exact, told.chargeback_exact) == (1_500, 70_000, 9_000_000)
+    less = told.fee_exact + told.refund_exact + told.chargeback_exact + told.cost_exact + told.payout_exact
+    assert told.net_exact == told.gross_exact - less
+
+
+async def test_a_refund_that_comes_back_within_one_payout_was_held_back_by_nobody(
+    gateway: Stripe, simulator: Simulator
+) -> None:
+    PROVIDER.keep_refunds_waiting(simulator)
+    transaction = await captured(gateway, simulator, amount=Money(50_000, "ETB"))
+    refunds: list[str] = []
+    for well in (True, False):
+        asked = RefundRequest(reference=new_reference(), transaction_id=transaction, amount=Money(1_000, "ETB"))
+        refund = await gateway.refund(asked)
+        assert isinstance(refund, GatewayRefund)
+        await PROVIDER.end_refund(simulator, refund.refund_id, well=well)
+        refunds.append(refund.refund_id)
+    told = await payout(gateway, PROVIDER.settle(simulator, "ETB"))
+    assert (told.refund_exact, told.refund_ids) == (Decimal(1_000), (refunds[0],))
+
+
+async def test_a_payout_that_is_on_its_way_is_not_paid(gateway: Stripe, simulator: Simulator) -> None:
+    await captured(gateway, simulator, amount=Money(50_000, "BWP"))
+    identity = PROVIDER.settle(simulator, "BWP")
+    simulator.fail(match="GET /v1/payouts", lie={"status": "in_transit"})
+    assert not (await payout(gateway, identity)).is_paid

@@ -233,6 +233,27 @@ async def test_figures_that_contradict_one_another_are_no_rounding(treasury: Tre
     assert abs(await treasury.balance("rounding:flutterwave")) <= 1
 
 
+async def test_costs_of_no_payment_and_payouts_lessen_the_bank_and_are_no_break(treasury: Treasury) -> None:
+    """A fee for a dispute is a cost; what the gateway sent to operators left the bank when the payout was posted."""
+    await treasury.buy()
+    told = treasury.gateway.settle()
+    fees = await treasury.balance("gateway_fee:flutterwave")
+    less = Decimal(1_500) + 20_000
+    altered(
+        treasury,
+        told.settlement_id,
+        cost_exact=Decimal(1_500),
+        payout_exact=Decimal(20_000),
+        net_exact=told.net_exact - less,
+    )
+    for _ in range(2):
+        await treasury.compare()
+    assert await treasury.breaks() == set()
+    assert await treasury.clearing() == {}
+    assert await treasury.balance("gateway_fee:flutterwave") == fees + 1_500
+    assert await treasury.balance("bank:flutterwave") == treasury.paid_out() + 20_000
+
+
 async def test_a_silent_gateway_closes_nothing(treasury: Treasury) -> None:
     await treasury.buy()
     told = treasury.gateway.settle()

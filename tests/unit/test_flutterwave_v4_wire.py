@@ -105,24 +105,24 @@ def test_a_body_of_no_known_shape_is_malformed(body: bytes) -> None:
         webhooks.read_webhook(body)
 
 
-@pytest.mark.parametrize("currency", sorted(wire.DECIMALS))
+@pytest.mark.parametrize("currency", sorted(wire.UNITS.decimals))
 @pytest.mark.parametrize("minor", [1, 7, 100, 150_050, 12_345_678_901])
 def test_an_amount_comes_back_as_it_went(currency: str, minor: int) -> None:
     amount = Money(minor, currency)
-    assert wire.from_wire(wire.to_wire(amount), currency) == amount
-    assert wire.from_wire(str(wire.to_wire(amount)), currency) == amount
+    assert wire.UNITS.from_wire(wire.UNITS.to_wire(amount), currency) == amount
+    assert wire.UNITS.from_wire(str(wire.UNITS.to_wire(amount)), currency) == amount
 
 
 def test_the_gateway_s_decimals_are_those_of_the_minor_units() -> None:
-    assert all(wire.DECIMALS[currency] == EXPONENTS[currency] for currency in wire.DECIMALS)
+    assert all(wire.UNITS.decimals[currency] == EXPONENTS[currency] for currency in wire.UNITS.decimals)
 
 
 @pytest.mark.parametrize("told", ["0.5", "-1", "nan", "inf", "1e400", "x", "1.0000000000000000000000000000001"])
 def test_an_amount_that_is_none_is_refused(told: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        wire.from_wire(told, "UGX")
+        wire.UNITS.from_wire(told, "UGX")
     with pytest.raises(UnknownCurrency):
-        wire.from_wire("1", "JPY")
+        wire.UNITS.from_wire("1", "JPY")
 
 
 def test_a_captured_charge_without_a_readable_amount_is_no_money_that_is_counted() -> None:

@@ -15,7 +15,9 @@ exact = st.decimals(min_value=0, max_value=100_000, places=2)
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
 
-def settlement(lines: list[Line], *, refund: Decimal, chargeback: Decimal, off: Decimal = Decimal(0)) -> NewSettlement:
+def settlement(
+    lines: list[Line], *, refund: Decimal, chargeback: Decimal, cost: Decimal, payout: Decimal, off: Decimal
+) -> NewSettlement:
     gross = sum((line.gross_exact for line in lines), start=Decimal(0))
     fee = sum((line.fee_exact for line in lines), start=Decimal(0))
     return NewSettlement(
@@ -27,7 +29,9 @@ def settlement(lines: list[Line], *, refund: Decimal, chargeback: Decimal, off: 
         fee_exact=fee,
         refund_exact=refund,
         chargeback_exact=chargeback,
-        net_exact=gross - fee - refund - chargeback + off,
+        net_exact=gross - fee - refund - chargeback - cost - payout + off,
+        cost_exact=cost,
+        payout_exact=payout,
         is_paid=True,
     )
 
@@ -36,15 +40,23 @@ def line(number: int, gross: Decimal, fee: Decimal) -> Line:
     return Line(transaction_id=str(number), reference="", gross_exact=gross, fee_exact=fee)
 
 
-@given(st.lists(st.tuples(exact, exact), max_size=30), exact, exact, st.decimals(-500, 500, places=2))
+@given(
+    st.lists(st.tuples(exact, exact), max_size=30),
+    st.tuples(exact, exact, exact, exact),
+    st.decimals(-500, 500, places=2),
+)
 def test_the_parts_of_a_settlement_add_up_and_rounding_stays_small(
-    told: list[tuple[Decimal, Decimal]], refund: Decimal, chargeback: Decimal, off: Decimal
+    told: list[tuple[Decimal, Decimal]], less: tuple[Decimal, Decimal, Decimal, Decimal], off: Decimal
 ) -> None:
+    refund, chargeback, cost, payout = less
     lines = [line(number, gross, fee) for number, (gross, fee) in enumerate(told)]
-    parts = figures(settlement(lines, refund=refund, chargeback=chargeback, off=off), lines)
-    assert parts.net == parts.lines - parts.refunds - parts.chargebacks + parts.contradiction + parts.rounding
-    # Half a unit for each figure that is rounded: two of a line, refunds, disputes, the net, the contradiction.
-    assert abs(parts.rounding) <= len(lines) + 3
+    made = settlement(lines, refund=refund, chargeback=chargeback, cost=cost, payout=payout, off=off)
+    parts = figures(made, lines)
+    lessened = parts.refunds + parts.chargebacks + parts.costs + parts.payouts
+    assert parts.net == parts.lines - lessened + parts.contradiction + parts.rounding
+    # Half a unit for each figure that is rounded: two of a line, refunds, disputes, costs, payouts, the net, the
+    # contradiction.
+    assert abs(parts.rounding) <= len(lines) + 4
     assert (parts.contradiction != 0) == (abs(off) >= 1)
 
 

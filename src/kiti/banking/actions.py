@@ -23,6 +23,8 @@ async def put_settlement(tx: Transaction, *, settlement: NewSettlement) -> None:
         fee=str(settlement.fee_exact),
         refund=str(settlement.refund_exact),
         chargeback=str(settlement.chargeback_exact),
+        cost=str(settlement.cost_exact),
+        payout=str(settlement.payout_exact),
         net=str(settlement.net_exact),
         is_paid=settlement.is_paid,
     )

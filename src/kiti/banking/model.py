@@ -29,6 +29,8 @@ class NewSettlement(msgspec.Struct, frozen=True, kw_only=True):
     chargeback_exact: Decimal
     net_exact: Decimal
     is_paid: bool
+    cost_exact: Decimal = Decimal(0)
+    payout_exact: Decimal = Decimal(0)
 
 
 class Settlement(NewSettlement, frozen=True, kw_only=True):
@@ -88,14 +90,17 @@ class BankLine(msgspec.Struct, frozen=True, kw_only=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """How a settlement's net comes about, in whole minor units.
 
-    net = lines - refunds - chargebacks + contradiction + rounding. `contradiction` is by how much the gateway's own
-    figures differ from one another, `rounding` the fractions of minor units that nobody can pay.
+    net = lines - refunds - chargebacks - costs - payouts + contradiction + rounding. `costs` is what the gateway kept
+    for no payment, `payouts` what it sent to operators; `contradiction` by how much its own figures differ from one
+    another, `rounding` the fractions of minor units that nobody can pay.
     """
 
     net: int
     lines: int
     refunds: int
     chargebacks: int
+    costs: int
+    payouts: int
     contradiction: int
     rounding: int
 
@@ -103,18 +108,22 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 def figures(settlement: NewSettlement, lines: Sequence[Line]) -> Figures:
     """Take a settlement apart so that its parts add up to what the bank gets."""
     of_lines = sum((line.gross_exact - line.fee_exact for line in lines), start=Decimal(0))
-    off = settlement.net_exact - (of_lines - settlement.refund_exact - settlement.chargeback_exact)
+    less = settlement.refund_exact + settlement.chargeback_exact + settlement.cost_exact + settlement.payout_exact
+    off = settlement.net_exact - (of_lines - less)
     contradiction = round_to_minor(off) if abs(off) >= 1 else 0
     net = round_to_minor(settlement.net_exact)
     whole = sum(line.net for line in lines)
     refunds, chargebacks = round_to_minor(settlement.refund_exact), round_to_minor(settlement.chargeback_exact)
+    costs, payouts = round_to_minor(settlement.cost_exact), round_to_minor(settlement.payout_exact)
     return Figures(
         net=net,
         lines=whole,
         refunds=refunds,
         chargebacks=chargebacks,
+        costs=costs,
+        payouts=payouts,
         contradiction=contradiction,
-        rounding=net - (whole - refunds - chargebacks + contradiction),
+        rounding=net - (whole - refunds - chargebacks - costs - payouts + contradiction),
     )
 
 

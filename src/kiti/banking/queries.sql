@@ -1,13 +1,13 @@
 -- What is posted stays as it was posted; a gateway that tells it differently afterwards is told of as a break.
 -- put_settlement :execute
 INSERT INTO gateway_settlement AS known (
-    settlement_id, gateway, id, day, currency, gross_exact, fee_exact, refund_exact, chargeback_exact, net_exact,
-    is_paid, found_at
+    settlement_id, gateway, id, day, currency, gross_exact, fee_exact, refund_exact, chargeback_exact, cost_exact,
+    payout_exact, net_exact, is_paid, found_at
 )
 VALUES (
     %(settlement_id)s, %(gateway)s, %(id)s, %(day)s, %(currency)s, %(gross)s::text::numeric,
-    %(fee)s::text::numeric, %(refund)s::text::numeric, %(chargeback)s::text::numeric, %(net)s::text::numeric,
-    %(is_paid)s, kiti_now()
+    %(fee)s::text::numeric, %(refund)s::text::numeric, %(chargeback)s::text::numeric, %(cost)s::text::numeric,
+    %(payout)s::text::numeric, %(net)s::text::numeric, %(is_paid)s, kiti_now()
 )
 ON CONFLICT (settlement_id, gateway) DO UPDATE SET
     day = excluded.day,
@@ -16,6 +16,8 @@ ON CONFLICT (settlement_id, gateway) DO UPDATE SET
     fee_exact = excluded.fee_exact,
     refund_exact = excluded.refund_exact,
     chargeback_exact = excluded.chargeback_exact,
+    cost_exact = excluded.cost_exact,
+    payout_exact = excluded.payout_exact,
     net_exact = excluded.net_exact,
     is_paid = excluded.is_paid
 WHERE known.posted_at IS NULL;
@@ -51,6 +53,8 @@ SELECT
     fee_exact,
     refund_exact,
     chargeback_exact,
+    cost_exact,
+    payout_exact,
     net_exact,
     is_paid,
     posted_at IS NOT NULL AS is_posted,
@@ -72,6 +76,8 @@ SELECT
     fee_exact,
     refund_exact,
     chargeback_exact,
+    cost_exact,
+    payout_exact,
     net_exact,
     is_paid,
     posted_at IS NOT NULL AS is_posted,
@@ -92,6 +98,8 @@ SELECT
     fee_exact,
     refund_exact,
     chargeback_exact,
+    cost_exact,
+    payout_exact,
     net_exact,
     is_paid,
     posted_at IS NOT NULL AS is_posted,
@@ -389,6 +397,8 @@ SELECT
     settlement.fee_exact,
     settlement.refund_exact,
     settlement.chargeback_exact,
+    settlement.cost_exact,
+    settlement.payout_exact,
     settlement.net_exact,
     settlement.is_paid,
     settlement.posted_at IS NOT NULL AS is_posted,

@@ -29,7 +29,7 @@ from kiti.db import Transaction
 from kiti.flows.house import House
 from kiti.gateways.gateway import GatewaySettlement, Settlements, Unknown
 from kiti.ledger import actions as ledger
-from kiti.ledger.model import Entry, Posting, gateway_settled, settlement_rest
+from kiti.ledger.model import Entry, Posting, bank, gateway_fee, gateway_settled, settlement_rest
 
 LINES_AT_ONCE = 500
 # How long a refund or a dispute may wait until a settlement holds it back.
@@ -65,6 +65,8 @@ async def take_settlement(house: House, name: str, told: GatewaySettlement) -> N
         fee_exact=told.fee_exact,
         refund_exact=told.refund_exact,
         chargeback_exact=told.chargeback_exact,
+        cost_exact=told.cost_exact,
+        payout_exact=told.payout_exact,
         net_exact=told.net_exact,
         is_paid=told.is_paid,
     )
@@ -155,7 +157,10 @@ async def _post_rest(tx: Transaction, new: NewSettlement, told: GatewaySettlemen
     if not settlement.is_posted:
         ours = sum((await banking_reads.settled_in(tx, settlement=settlement)).values())
         unknown = parts.lines - ours - refund_rest - dispute_rest + parts.contradiction
-        entries = settlement_rest(new.gateway, unknown=unknown, fraction=parts.rounding)
+        entries = [
+            *settlement_rest(new.gateway, unknown=unknown, fraction=parts.rounding),
+            *_costs(new.gateway, parts.costs),
+        ]
         event = f"gateway_settled:{new.gateway}:{new.settlement_id}"
         await _post(tx, settlement, [], _below(settlement, settlement.id, event, entries))
     await banking.mark_posted(
@@ -165,6 +170,13 @@ async def _post_rest(tx: Transaction, new: NewSettlement, told: GatewaySettlemen
         dispute_rest=dispute_rest,
         contradiction=parts.contradiction,
     )
+
+
+def _costs(gateway: str, amount: int) -> list[Entry]:
+    """What the gateway kept for no payment; below zero: it gave some of that back. Payouts are in the books already."""
+    if amount < 0:
+        return [Entry(debit=bank(gateway), credit=gateway_fee(gateway), amount=-amount)]
+    return [Entry(debit=gateway_fee(gateway), credit=bank(gateway), amount=amount)] if amount else []
 
 
 async def _candidates(

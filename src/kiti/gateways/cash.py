@@ -9,7 +9,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Protocol
 
-from kiti.core.money import EXPONENTS, Money, exponent
+from kiti.core.money import Money
 from kiti.db import assert_no_transaction
 from kiti.gateways.gateway import (
     Capabilities,
@@ -26,6 +26,17 @@ from kiti.gateways.gateway import (
     Unreadable,
     WebhookEvent,
 )
+from kiti.gateways.major_units import MajorUnits
+
+# Notes and coins have the minor units of ISO 4217.
+UNITS = MajorUnits(
+    gateway="A counter",
+    decimals={
+        "AED": 2, "BIF": 0, "BWP": 2, "CDF": 2, "EGP": 2, "ETB": 2, "EUR": 2, "GBP": 2, "GHS": 2, "KES": 2, "MAD": 2,
+        "MUR": 2, "MWK": 2, "MZN": 2, "NGN": 2, "RWF": 0, "SCR": 2, "SSP": 2, "TZS": 2, "UGX": 0, "USD": 2, "XAF": 0,
+        "XOF": 0, "ZAR": 2, "ZMW": 2,
+    },
+)  # fmt: skip
 
 
 class Till(Protocol):
@@ -57,7 +68,7 @@ class Cash:
         idempotent_refund=True,
         link_expiry=False,
         refund_webhook=False,
-        currencies=frozenset(EXPONENTS),
+        currencies=frozenset(UNITS.decimals),
         methods=frozenset({"CASH"}),
     )
 
@@ -117,14 +128,11 @@ class Cash:
 
     def to_wire(self, amount: Money) -> Decimal:
         """Major units, as notes and coins have them."""
-        return amount.major()
+        return UNITS.to_wire(amount)
 
     def from_wire(self, amount: Decimal | int | str, currency: str) -> Money:
         """Major units in minor units; raises ValueError if they are not whole, UnknownCurrency."""
-        minor = Decimal(amount).scaleb(exponent(currency))
-        if minor != minor.to_integral_value():
-            raise ValueError(f"{amount} {currency} is not a whole number of minor units")
-        return Money(int(minor), currency)
+        return UNITS.from_wire(amount, currency)
 
     async def close(self) -> None:
         """There is nothing to let go of."""

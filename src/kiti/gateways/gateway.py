@@ -337,7 +337,11 @@ class SettlementLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GatewaySettlement(msgspec.Struct, frozen=True, kw_only=True):
-    """What a gateway paid into our bank account: net = gross - fee - refunds - chargebacks, in minor units."""
+    """What a gateway paid into our bank account, in minor units.
+
+    net = gross - fee - refunds - chargebacks - cost - payout. `cost_exact` is what it kept for no payment, such as a
+    fee for a dispute; `payout_exact` what it sent to operators for us, which is in our books as a payout.
+    """
 
     settlement_id: str
     day: date
@@ -349,6 +353,8 @@ class GatewaySettlement(msgspec.Struct, frozen=True, kw_only=True):
     net_exact: Decimal
     is_paid: bool
     lines: tuple[SettlementLine, ...]
+    cost_exact: Decimal = Decimal(0)
+    payout_exact: Decimal = Decimal(0)
     # The gateway's refunds and disputes that it held back in this one, where it names them.
     refund_ids: tuple[str, ...] = ()
     dispute_ids: tuple[str, ...] = ()

@@ -165,9 +165,9 @@ class Outside:
         """
         return await self._send("POST", path, body, content_type, headers)
 
-    async def put(self, path: str, body: bytes) -> Answered | NotAnswered:
+    async def put(self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None) -> Answered | NotAnswered:
         """The same with PUT."""
-        return await self._send("PUT", path, body, JSON)
+        return await self._send("PUT", path, body, JSON, headers)
 
     async def post_form(self, path: str, fields: Mapping[str, str]) -> Answered | NotAnswered:
         """The same with the fields of a form, in UTF-8."""

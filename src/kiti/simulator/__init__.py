@@ -56,7 +56,7 @@ the gateway's with 4xx.
 ``POST /_sim/chargebacks`` and ``POST /_sim/chargebacks/{id}``
     ``{transaction_id, amount?, comment?}`` opens one, ``{status}`` ends it (won, lost …).
 ``POST /_sim/settle``
-    ``{currency?}`` settles all that is not settled yet, one settlement for each currency.
+    ``{currency?, version?}`` settles all that v3 (or v4) has not settled yet, one settlement for each currency.
 """
 
 from kiti.simulator.server import run

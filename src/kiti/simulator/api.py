@@ -265,8 +265,9 @@ async def list_settlements(request: AnyRequest) -> Response[bytes]:
     machine = machine_of(request)
     return _page(
         request,
-        count="SELECT count(*) FROM settlement WHERE created_at >= ?1 AND created_at < ?2",
-        rows="SELECT * FROM settlement WHERE created_at >= ?1 AND created_at < ?2 ORDER BY id DESC LIMIT ?3 OFFSET ?4",
+        count="SELECT count(*) FROM settlement WHERE version = 'v3' AND created_at >= ?1 AND created_at < ?2",
+        rows="SELECT * FROM settlement WHERE version = 'v3' AND created_at >= ?1 AND created_at < ?2"
+        " ORDER BY id DESC LIMIT ?3 OFFSET ?4",
         filters=(),
         shape=lambda row: settlements.full_settlement(machine, row=row),
         message="Settlements fetched",
@@ -277,7 +278,7 @@ async def list_settlements(request: AnyRequest) -> Response[bytes]:
 async def get_settlement(request: AnyRequest, settlement_id: int) -> Response[bytes]:
     """Answer one settlement with its transactions."""
     machine = machine_of(request)
-    row = machine.store.one("SELECT * FROM settlement WHERE id = ?", settlement_id)
+    row = machine.store.one("SELECT * FROM settlement WHERE id = ? AND version = 'v3'", settlement_id)
     if row is None:
         raise GatewayRefusalError("No settlement was found for this id", http_status=404)
     lines = settlements.settled_transactions(machine, settlement_id=settlement_id)
@@ -292,10 +293,11 @@ async def list_chargebacks(request: AnyRequest) -> Response[bytes]:
     machine = machine_of(request)
     return _page(
         request,
-        count="SELECT count(*) FROM chargeback WHERE created_at >= ?1 AND created_at < ?2"
-        " AND (?3 IS NULL OR status = ?3)",
-        rows="SELECT * FROM chargeback WHERE created_at >= ?1 AND created_at < ?2"
-        " AND (?3 IS NULL OR status = ?3) ORDER BY id DESC LIMIT ?4 OFFSET ?5",
+        count="SELECT count(*) FROM chargeback WHERE tx_id IN (SELECT id FROM tx WHERE version = 'v3')"
+        " AND created_at >= ?1 AND created_at < ?2 AND (?3 IS NULL OR status = ?3)",
+        rows="SELECT * FROM chargeback WHERE tx_id IN (SELECT id FROM tx WHERE version = 'v3')"
+        " AND created_at >= ?1 AND created_at < ?2 AND (?3 IS NULL OR status = ?3)"
+        " ORDER BY id DESC LIMIT ?4 OFFSET ?5",
         filters=("status",),
         shape=lambda row: wire_chargeback(machine, row),
         message="Chargebacks fetched",

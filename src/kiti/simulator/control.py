@@ -67,6 +67,7 @@ class SettleOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/settle`."""
 
     currency: str | None = None
+    version: Literal["v3", "v4"] = "v3"
 
 
 class StatusOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -211,7 +212,7 @@ async def end_chargeback(request: AnyRequest, chargeback_id: int) -> Response[by
 async def settle(request: AnyRequest) -> Response[bytes]:
     """Settle what is not settled yet."""
     order = await body_of(request, SettleOrder)
-    ids = settlements.settle(machine_of(request), currency=order.currency)
+    ids = settlements.settle(machine_of(request), currency=order.currency, version=order.version)
     return _json({"settlement_ids": ids})
 
 

@@ -25,6 +25,7 @@ from kiti.simulator.stripe.objects import StripeRefusalError
 from kiti.simulator.stripe.replay import Replay
 from kiti.simulator.timers import Action, run_timers
 from kiti.simulator.v4 import api as v4
+from kiti.simulator.v4 import settled as v4_settled
 from kiti.simulator.v4.errors import refusal as v4_refusal
 from kiti.simulator.webhooks import run_courier
 
@@ -52,7 +53,7 @@ def create_app(machine: Machine) -> ASGIApp:
     """Return the ASGI application: the gateway, its pages and the control API."""
     app = Litestar(
         route_handlers=[
-            *(*api.ROUTES, *v4.ROUTES, *hosted.ROUTES, *control.ROUTES),
+            *(*api.ROUTES, *v4.ROUTES, *v4_settled.ROUTES, *hosted.ROUTES, *control.ROUTES),
             *(*stripe_api.ROUTES, *stripe_hosted.ROUTES, *stripe_control.ROUTES),
         ],
         exception_handlers={

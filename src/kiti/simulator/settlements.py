@@ -116,18 +116,19 @@ def lapse_chargeback(machine: Machine, chargeback_id: int, _data: dict[str, Any]
         end_chargeback(machine, chargeback_id=chargeback_id, status="lost")
 
 
-def settle(machine: Machine, *, currency: str | None) -> list[int]:
-    """Settle what is not settled yet, and return the ids of the new settlements."""
+def settle(machine: Machine, *, currency: str | None, version: str = "v3") -> list[int]:
+    """Settle what one version of the API has not settled yet, and return the ids of the new settlements."""
     with machine.store.atomic():
         currencies = [
             row["currency"]
             for row in machine.store.all(
-                "SELECT DISTINCT currency FROM tx WHERE settlement_id IS NULL AND version = 'v3'"
-                " AND status = 'successful' ORDER BY currency LIMIT 200"
+                "SELECT DISTINCT currency FROM tx WHERE settlement_id IS NULL AND version = ?"
+                " AND status = 'successful' ORDER BY currency LIMIT 200",
+                version,
             )
             if currency in {None, row["currency"]}
         ]
-        return [_settle_currency(machine, currency=name) for name in currencies]
+        return [_settle_currency(machine, currency=name, version=version) for name in currencies]
 
 
 def full_settlement(machine: Machine, *, row: Row) -> dict[str, Any]:
@@ -155,31 +156,31 @@ def settled_transactions(machine: Machine, *, settlement_id: int) -> list[Row]:
     return machine.store.all("SELECT * FROM tx WHERE settlement_id = ? ORDER BY id LIMIT ?", settlement_id, BATCH)
 
 
-def _settle_currency(machine: Machine, *, currency: str) -> int:
+def _settle_currency(machine: Machine, *, currency: str, version: str) -> int:
     """Gross, minus fees, minus refunds and chargebacks of transactions in this currency."""
     txs = machine.store.all(
-        "SELECT * FROM tx WHERE settlement_id IS NULL AND version = 'v3' AND status = 'successful' AND currency = ?"
+        "SELECT * FROM tx WHERE settlement_id IS NULL AND version = ? AND status = 'successful' AND currency = ?"
         " LIMIT ?",
-        *(currency, BATCH),
+        *(version, currency, BATCH),
     )
     refunds = machine.store.all(
         "SELECT * FROM refund WHERE settlement_id IS NULL AND currency = ?"
-        " AND tx_id IN (SELECT id FROM tx WHERE version = 'v3') LIMIT ?",
-        *(currency, BATCH),
+        " AND tx_id IN (SELECT id FROM tx WHERE version = ?) LIMIT ?",
+        *(currency, version, BATCH),
     )
     refunds = [row for row in refunds if not has_failed(row)]
     chargebacks = machine.store.all(
         "SELECT c.id, c.amount, c.status FROM chargeback AS c JOIN tx ON tx.id = c.tx_id"
-        " WHERE c.settlement_id IS NULL AND tx.currency = ? LIMIT ?",
-        *(currency, BATCH),
+        " WHERE c.settlement_id IS NULL AND tx.currency = ? AND tx.version = ? LIMIT ?",
+        *(currency, version, BATCH),
     )
     chargebacks = [row for row in chargebacks if row["status"] not in CHARGEBACK_RETURNED]
     gross, fees = _total(txs, "charged_amount"), _total(txs, "app_fee")
     refunded, lost = _total(refunds, "amount"), _total(chargebacks, "amount")
     settlement_id = machine.store.run(
-        "INSERT INTO settlement (currency, gross, app_fee, refund, chargeback, net, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        *(currency, str(gross), str(fees), str(refunded), str(lost)),
+        "INSERT INTO settlement (version, currency, gross, app_fee, refund, chargeback, net, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        *(version, currency, str(gross), str(fees), str(refunded), str(lost)),
         *(str(gross - fees - refunded - lost), time.time()),
     )
     for row_id in _ids(txs):

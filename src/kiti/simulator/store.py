@@ -91,7 +91,7 @@ CREATE TABLE IF NOT EXISTS v4_answer (
 
 # Columns that files of earlier versions lack: which version of the API a row was made and is announced with.
 LATER_COLUMNS: Final = {
-    **dict.fromkeys(("link", "tx", "transfer"), "version TEXT NOT NULL DEFAULT 'v3'"),
+    **dict.fromkeys(("link", "tx", "transfer", "settlement"), "version TEXT NOT NULL DEFAULT 'v3'"),
     "delivery": "gateway TEXT NOT NULL DEFAULT 'flutterwave'",
 }
 

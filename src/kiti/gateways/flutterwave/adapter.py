@@ -76,7 +76,7 @@ class Flutterwave:
         minutes = min(max(request.session_minutes, 1), LONGEST_SESSION_MINUTES)
         body: dict[str, object] = {
             "tx_ref": request.reference,
-            "amount": wire.to_wire(request.amount),
+            "amount": wire.UNITS.to_wire(request.amount),
             "currency": request.amount.currency,
             "redirect_url": request.return_url,
             "customer": _customer(request),
@@ -155,7 +155,7 @@ class Flutterwave:
         """Ask for money to go back; `comments` carries our reference. There is no idempotency key."""
         if wire.IDENTIFIER.fullmatch(request.transaction_id) is None:
             return Rejected(reason="Flutterwave's transaction ids are whole numbers")
-        body: dict[str, object] = {"amount": wire.to_wire(request.amount), "comments": request.reference}
+        body: dict[str, object] = {"amount": wire.UNITS.to_wire(request.amount), "comments": request.reference}
         path = f"/transactions/{request.transaction_id}/refund"
         answer = wire.read(await self._outside.post(path, wire.encode(body)), wire.Refund)
         match answer:
@@ -272,11 +272,11 @@ class Flutterwave:
 
     def to_wire(self, amount: Money) -> Decimal:
         """Major units."""
-        return wire.to_wire(amount)
+        return wire.UNITS.to_wire(amount)
 
     def from_wire(self, amount: Decimal | int | str, currency: str) -> Money:
         """Major units in minor units; raises ValueError if they are not whole, UnknownCurrency."""
-        return wire.from_wire(amount, currency)
+        return wire.UNITS.from_wire(amount, currency)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -316,7 +316,7 @@ def _subaccount(share: Share) -> dict[str, object]:
     return {
         "id": share.subaccount_id,
         "transaction_charge_type": "flat_subaccount",
-        "transaction_charge": wire.to_wire(share.amount),
+        "transaction_charge": wire.UNITS.to_wire(share.amount),
     }
 
 

@@ -12,6 +12,7 @@ from kiti.core.money import Money, UnknownCurrency
 from kiti.gateways.flutterwave import methods, wire
 from kiti.gateways.gateway import DirectRequest, Prompted, Rejected, Unknown
 from kiti.gateways.http import Outside
+from kiti.gateways.reading import NOTHING, UNREADABLE, number, printable
 
 
 async def charge(outside: Outside, request: DirectRequest) -> Prompted | Rejected | Unknown:
@@ -33,14 +34,14 @@ async def charge(outside: Outside, request: DirectRequest) -> Prompted | Rejecte
 
 async def fee_of(outside: Outside, amount: Money) -> Decimal | Rejected | Unknown:
     """What Flutterwave would keep of an amount, in minor units."""
-    asked = {"amount": str(wire.to_wire(amount)), "currency": amount.currency}
+    asked = {"amount": str(wire.UNITS.to_wire(amount)), "currency": amount.currency}
     answer = wire.read(await outside.get("/transactions/fee", asked), _Fee)
     match answer:
         case _Fee():
             try:
-                return wire.to_minor_exact(wire.number(answer.fee), amount.currency)
+                return wire.UNITS.to_minor_exact(number(answer.fee), amount.currency)
             except (ValueError, UnknownCurrency) as error:
-                return Unknown(reason=f"the fee: {wire.printable(str(error))}")
+                return Unknown(reason=f"the fee: {printable(str(error))}")
         case wire.Refused():
             return wire.rejected_or_unknown(answer)
         case Unknown():
@@ -48,7 +49,7 @@ async def fee_of(outside: Outside, amount: Money) -> Decimal | Rejected | Unknow
 
 
 class _Fee(msgspec.Struct, frozen=True, kw_only=True):
-    fee: msgspec.Raw = wire.NOTHING
+    fee: msgspec.Raw = NOTHING
 
 
 class _Transaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ def _body(request: DirectRequest) -> dict[str, object]:
     phone = request.phone
     body: dict[str, object] = {
         "tx_ref": request.reference,
-        "amount": wire.to_wire(request.amount),
+        "amount": wire.UNITS.to_wire(request.amount),
         "currency": request.amount.currency,
         "email": wire.email_for(request.customer_email, phone=phone, reference=request.reference),
         "phone_number": phone.removeprefix("+"),
@@ -90,8 +91,8 @@ def _prompted(answer: wire.Envelope, *, reference: str) -> Prompted | Rejected |
     try:
         transaction = msgspec.json.decode(answer.data, type=_Transaction | None)
         meta = msgspec.json.decode(answer.meta, type=_Meta | None) or _Meta()
-    except wire.UNREADABLE as error:
-        return Unknown(reason=f"a charge of another shape: {wire.printable(str(error))}")
+    except UNREADABLE as error:
+        return Unknown(reason=f"a charge of another shape: {printable(str(error))}")
     way = meta.authorization
     url = way.redirect if way.mode == "redirect" else None
     if url is not None and not wire.is_address(url):
@@ -101,5 +102,5 @@ def _prompted(answer: wire.Envelope, *, reference: str) -> Prompted | Rejected |
     if transaction.tx_ref != reference:
         return Unknown(reason="the answer is about another charge")
     if transaction.status.lower() == "failed":
-        return Rejected(reason=wire.printable(transaction.processor_response or "the gateway gave no reason"))
+        return Rejected(reason=printable(transaction.processor_response or "the gateway gave no reason"))
     return Prompted(url=url)

@@ -15,6 +15,7 @@ from kiti.gateways.flutterwave import wire
 from kiti.gateways.flutterwave.lists import all_rows
 from kiti.gateways.gateway import DisputeStatus, GatewayDispute, Missing, Rejected, Unknown
 from kiti.gateways.http import Outside
+from kiti.gateways.reading import NOTHING, number, printable
 
 LINK = re.compile(r"https?://\S+")
 # A dispute that we contest stays open until the banks have decided.
@@ -29,7 +30,7 @@ class Chargeback(msgspec.Struct, frozen=True, kw_only=True):
     id: int | str
     status: str
     transaction_id: int | str
-    amount: msgspec.Raw = wire.NOTHING
+    amount: msgspec.Raw = NOTHING
     currency: str = ""
     tx_ref: str = ""
     comment: str | None = None
@@ -102,16 +103,16 @@ async def _dispute(verify: Ask, row: Chargeback) -> GatewayDispute | Unknown:
             return transaction if isinstance(transaction, Unknown) else Unknown(reason="its transaction was not found")
         currency, reference = transaction.currency, transaction.tx_ref
     try:
-        amount = wire.from_wire(wire.number(row.amount), currency)
+        amount = wire.UNITS.from_wire(number(row.amount), currency)
     except (ValueError, UnknownCurrency) as error:
-        return Unknown(reason=f"chargeback {wire.printable(str(row.id))}: {wire.printable(str(error))}")
+        return Unknown(reason=f"chargeback {printable(str(row.id))}: {printable(str(error))}")
     return GatewayDispute(
         dispute_id=str(row.id),
         transaction_id=str(row.transaction_id),
-        reference=wire.printable(reference),
+        reference=printable(reference),
         amount=amount,
         status=STATUSES.get(row.status.lower(), "open"),
-        reason=wire.printable(row.comment or ""),
+        reason=printable(row.comment or ""),
         answer_by=_moment(row.due_date),
     )
 

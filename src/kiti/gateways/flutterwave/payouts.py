@@ -21,6 +21,7 @@ from kiti.gateways.gateway import (
     Unknown,
 )
 from kiti.gateways.http import Outside
+from kiti.gateways.reading import NOTHING, number, printable
 
 FAILURES = {"FAILED", "FAILURE", "CANCELLED", "REVERSED"}
 # Flutterwave writes percentages as parts of one.
@@ -34,8 +35,8 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
     currency: str
     status: str
-    amount: msgspec.Raw = wire.NOTHING
-    fee: msgspec.Raw = wire.NOTHING
+    amount: msgspec.Raw = NOTHING
+    fee: msgspec.Raw = NOTHING
     complete_message: str | None = None
 
 
@@ -48,7 +49,7 @@ class SubaccountRow(msgspec.Struct, frozen=True, kw_only=True):
     account_number: str
     business_name: str
     split_type: str = "percentage"
-    split_value: msgspec.Raw = wire.NOTHING
+    split_value: msgspec.Raw = NOTHING
 
 
 async def pay_out(outside: Outside, request: PayoutRequest) -> GatewayPayout | Rejected | Unknown:
@@ -60,7 +61,7 @@ async def pay_out(outside: Outside, request: PayoutRequest) -> GatewayPayout | R
     body: dict[str, object] = {
         "account_bank": to.bank,
         "account_number": to.account.removeprefix("+"),
-        "amount": wire.to_wire(request.amount),
+        "amount": wire.UNITS.to_wire(request.amount),
         "currency": currency,
         "debit_currency": currency,
         "reference": request.reference,
@@ -144,10 +145,10 @@ def payout_status(status: str) -> PayoutStatus:
 
 def _payout(row: Transfer) -> GatewayPayout | Unknown:
     try:
-        amount = wire.to_minor_exact(wire.number(row.amount), row.currency)
-        fee = wire.to_minor_exact(wire.number(row.fee, absent=Decimal(0)), row.currency)
+        amount = wire.UNITS.to_minor_exact(number(row.amount), row.currency)
+        fee = wire.UNITS.to_minor_exact(number(row.fee, absent=Decimal(0)), row.currency)
     except (ValueError, UnknownCurrency) as error:
-        return Unknown(reason=f"transfer {wire.printable(str(row.id))}: {wire.printable(str(error))}")
+        return Unknown(reason=f"transfer {printable(str(row.id))}: {printable(str(error))}")
     status = payout_status(row.status)
     why = row.complete_message or f"status {row.status}"
     return GatewayPayout(
@@ -156,15 +157,15 @@ def _payout(row: Transfer) -> GatewayPayout | Unknown:
         amount_exact=amount,
         fee_exact=fee,
         status=status,
-        failure_reason=wire.printable(why) if status == "failed" else "",
+        failure_reason=printable(why) if status == "failed" else "",
     )
 
 
 def _subaccount(row: SubaccountRow) -> Subaccount | Unknown:
     try:
-        part = wire.number(row.split_value)
+        part = number(row.split_value)
     except ValueError as error:
-        return Unknown(reason=f"subaccount {wire.printable(str(row.id))}: {wire.printable(str(error))}")
+        return Unknown(reason=f"subaccount {printable(str(row.id))}: {printable(str(error))}")
     return Subaccount(
         subaccount_id=row.subaccount_id,
         bank=row.account_bank,

@@ -14,6 +14,7 @@ from kiti.gateways.flutterwave import wire
 from kiti.gateways.flutterwave.lists import all_rows
 from kiti.gateways.gateway import GatewaySettlement, SettlementLine, Unknown
 from kiti.gateways.http import Outside
+from kiti.gateways.reading import NOTHING, number, printable
 
 # The list goes by the day a settlement was made, and it is paid days later.
 MADE_BEFORE = timedelta(days=14)
@@ -28,10 +29,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int | str
     tx_ref: str = ""
-    charged_amount: msgspec.Raw = wire.NOTHING
-    app_fee: msgspec.Raw = wire.NOTHING
-    merchant_fee: msgspec.Raw = wire.NOTHING
-    stampduty_charge: msgspec.Raw = wire.NOTHING
+    charged_amount: msgspec.Raw = NOTHING
+    app_fee: msgspec.Raw = NOTHING
+    merchant_fee: msgspec.Raw = NOTHING
+    stampduty_charge: msgspec.Raw = NOTHING
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,13 +42,13 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     status: str
     transaction_count: int = 0
-    gross_amount: msgspec.Raw = wire.NOTHING
-    app_fee: msgspec.Raw = wire.NOTHING
-    merchant_fee: msgspec.Raw = wire.NOTHING
-    stampduty_charge: msgspec.Raw = wire.NOTHING
-    refund: msgspec.Raw = wire.NOTHING
-    chargeback: msgspec.Raw = wire.NOTHING
-    net_amount: msgspec.Raw = wire.NOTHING
+    gross_amount: msgspec.Raw = NOTHING
+    app_fee: msgspec.Raw = NOTHING
+    merchant_fee: msgspec.Raw = NOTHING
+    stampduty_charge: msgspec.Raw = NOTHING
+    refund: msgspec.Raw = NOTHING
+    chargeback: msgspec.Raw = NOTHING
+    net_amount: msgspec.Raw = NOTHING
     processed_date: str | None = None
     due_date: str | None = None
     created_at: str | None = None
@@ -74,7 +75,7 @@ async def settlements_between(outside: Outside, first: date, last: date) -> list
     for row in rows:
         day = row.day()
         if day is None:
-            return Unknown(reason=f"settlement {wire.printable(str(row.id))} has no day")
+            return Unknown(reason=f"settlement {printable(str(row.id))} has no day")
         if not first <= day <= last:
             continue
         told = await _whole(outside, row, day)
@@ -85,16 +86,18 @@ async def settlements_between(outside: Outside, first: date, last: date) -> list
 
 
 async def _whole(outside: Outside, listed: Settlement, day: date) -> GatewaySettlement | Unknown:
-    number = str(listed.id)
-    if wire.IDENTIFIER.fullmatch(number) is None:
+    identity = str(listed.id)
+    if wire.IDENTIFIER.fullmatch(identity) is None:
         return Unknown(reason="a settlement whose id is no number")
-    answer = wire.read(await outside.get(f"/settlements/{number}", longest_bytes=LONGEST_SETTLEMENT_BYTES), Settlement)
+    answer = wire.read(
+        await outside.get(f"/settlements/{identity}", longest_bytes=LONGEST_SETTLEMENT_BYTES), Settlement
+    )
     match answer:
-        case Settlement() if str(answer.id) != number:
+        case Settlement() if str(answer.id) != identity:
             return Unknown(reason="the answer is about another settlement")
         case Settlement() if len(answer.transactions) != answer.transaction_count:
             told = f"{len(answer.transactions)} of {answer.transaction_count}"
-            return Unknown(reason=f"settlement {number} names {told} transactions")
+            return Unknown(reason=f"settlement {identity} names {told} transactions")
         case Settlement():
             return _settlement(answer, day)
         case wire.Refused():
@@ -118,13 +121,13 @@ def _settlement(row: Settlement, day: date) -> GatewaySettlement | Unknown:
             lines=tuple(_line(line, row.currency) for line in row.transactions),
         )
     except (ValueError, UnknownCurrency) as error:
-        return Unknown(reason=f"settlement {wire.printable(str(row.id))}: {wire.printable(str(error))}")
+        return Unknown(reason=f"settlement {printable(str(row.id))}: {printable(str(error))}")
 
 
 def _line(line: Line, currency: str) -> SettlementLine:
     return SettlementLine(
         transaction_id=str(line.id),
-        reference=wire.printable(line.tx_ref),
+        reference=printable(line.tx_ref),
         gross_exact=_minor(line.charged_amount, currency),
         fee_exact=_costs(line, currency),
     )
@@ -136,10 +139,8 @@ def _costs(row: Settlement | Line, currency: str) -> Decimal:
 
 
 def _net(row: Settlement) -> Decimal:
-    told = wire.number(row.net_amount)
-    amount = wire.to_minor_exact(abs(told), row.currency)
-    return -amount if told < 0 else amount
+    return wire.UNITS.signed_exact(number(row.net_amount), row.currency)
 
 
 def _minor(raw: msgspec.Raw, currency: str) -> Decimal:
-    return wire.to_minor_exact(wire.number(raw, absent=Decimal(0)), currency)
+    return wire.UNITS.to_minor_exact(number(raw, absent=Decimal(0)), currency)

@@ -21,17 +21,15 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from kiti.gateways.flutterwave.wire import UNREADABLE
+from kiti.gateways import reading
 from kiti.gateways.gateway import MalformedWebhook, WebhookEvent
+from kiti.gateways.reading import UNREADABLE
 
 LONGEST_BODY_BYTES = 64 * 1024
 MOST_FORM_FIELDS = 200
-LONGEST_REFERENCE = 100
-LONGEST_WORD = 40
 FORM = "application/x-www-form-urlencoded"
 
 IDENTIFIER = re.compile(r"[0-9]{1,19}", re.ASCII)
-WORD = re.compile(r"[A-Za-z0-9._ -]*", re.ASCII)
 BRACKETS = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]")
 
 
@@ -116,9 +114,9 @@ def _event(event: str, data: dict[str, Any]) -> WebhookEvent:
         case "refund":
             return _refund(data)
         case _:
-            name, identity = _word(event), _identifier(data.get("id"))
+            name, identity = reading.word(event), _identifier(data.get("id"))
             return WebhookEvent(
-                dedupe_key=f"other:{name}:{identity}:{_word(data.get('status'))}",
+                dedupe_key=f"other:{name}:{identity}:{reading.word(data.get('status'))}",
                 kind="other",
                 reference="",
                 transaction_id="",
@@ -128,11 +126,11 @@ def _event(event: str, data: dict[str, Any]) -> WebhookEvent:
 
 def _charge(told: dict[str, Any]) -> WebhookEvent:
     identity = _identifier(told.get("id"))
-    reference = _reference(_first(told, "tx_ref", "txRef"))
+    reference = reading.reference(_first(told, "tx_ref", "txRef"))
     if not identity and not reference:
         raise MalformedWebhook("a charge with neither an id nor a reference")
     return WebhookEvent(
-        dedupe_key=f"charge:{identity or reference}:{_word(told.get('status'))}",
+        dedupe_key=f"charge:{identity or reference}:{reading.word(told.get('status'))}",
         kind="charge",
         reference=reference,
         transaction_id=identity,
@@ -141,11 +139,11 @@ def _charge(told: dict[str, Any]) -> WebhookEvent:
 
 
 def _transfer(told: dict[str, Any]) -> WebhookEvent:
-    identity, reference = _identifier(told.get("id")), _reference(told.get("reference"))
+    identity, reference = _identifier(told.get("id")), reading.reference(told.get("reference"))
     if not identity and not reference:
         raise MalformedWebhook("a transfer with neither an id nor a reference")
     return WebhookEvent(
-        dedupe_key=f"transfer:{identity or reference}:{_word(told.get('status'))}",
+        dedupe_key=f"transfer:{identity or reference}:{reading.word(told.get('status'))}",
         kind="transfer",
         reference=reference,
         transaction_id="",
@@ -160,7 +158,7 @@ def _refund(told: dict[str, Any]) -> WebhookEvent:
         raise MalformedWebhook("a refund without its id or without that of its transaction")
     disbursement = _disbursement(told.get("meta"))
     return WebhookEvent(
-        dedupe_key=f"refund:{identity}:{_word(told.get('status'))}:{disbursement}",
+        dedupe_key=f"refund:{identity}:{reading.word(told.get('status'))}:{disbursement}",
         kind="refund",
         reference="",
         transaction_id=transaction,
@@ -194,19 +192,3 @@ def _identifier(value: object) -> str:
     if IDENTIFIER.fullmatch(text) is None:
         raise MalformedWebhook("an id that is not a whole number")
     return text
-
-
-def _reference(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > LONGEST_REFERENCE or not value.isprintable():
-        raise MalformedWebhook(f"a reference that is not printable text of {LONGEST_REFERENCE} characters")
-    return value
-
-
-def _word(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > LONGEST_WORD or WORD.fullmatch(value) is None:
-        raise MalformedWebhook(f"a status or event that is not a word of {LONGEST_WORD} characters")
-    return value.lower()

@@ -6,12 +6,12 @@ numbers or strings; they are read as exact decimals, never as floats. Every answ
 """
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
 
-from kiti.core.money import Money, UnknownCurrency, exponent
+from kiti.core.money import UnknownCurrency
 from kiti.gateways.gateway import (
     Captured,
     Declined,
@@ -26,13 +26,21 @@ from kiti.gateways.gateway import (
     UnreadableAmount,
 )
 from kiti.gateways.http import Answered, NotAnswered
+from kiti.gateways.major_units import MajorUnits
+from kiti.gateways.reading import NOTHING, UNREADABLE, number, printable
 
 T = TypeVar("T")
 
-# The longest amount that is still money; a JSON number such as 1e400 is not.
-LARGEST_MAJOR = Decimal(10) ** 15
-LONGEST_REASON = 200
-NOTHING = msgspec.Raw(b"null")
+# The decimals that v3 takes of a currency. It writes all of them in major units, and those that ISO 4217 gives no
+# minor unit as whole numbers.
+UNITS = MajorUnits(
+    gateway="Flutterwave",
+    decimals={
+        "AED": 2, "BIF": 0, "BWP": 2, "CDF": 2, "EGP": 2, "ETB": 2, "EUR": 2, "GBP": 2, "GHS": 2, "KES": 2, "MAD": 2,
+        "MUR": 2, "MWK": 2, "MZN": 2, "NGN": 2, "RWF": 0, "SCR": 2, "SSP": 2, "TZS": 2, "UGX": 0, "USD": 2, "XAF": 0,
+        "XOF": 0, "ZAR": 2, "ZMW": 2,
+    },
+)  # fmt: skip
 
 # An unknown id is an error with 200, 400 or 404; a 401 or 403 says nothing about the transaction.
 UNKNOWN_ID_HTTP_STATUSES = {200, 400, 404}
@@ -49,9 +57,6 @@ LONGEST_LINK = 2048
 
 # The gateway does not let us in: that says nothing about what was asked for.
 NOT_LET_IN = {401, 403}
-
-# All that decoding may raise for bytes that a stranger wrote.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 # Money is out of the gateway's hands only with these; bare "completed" means initiated, not yet paid out.
 PAID_OUT_PREFIX = "completed-"
@@ -146,34 +151,6 @@ def encode(body: dict[str, object]) -> bytes:
     return _encoder.encode(body)
 
 
-def to_wire(amount: Money) -> Decimal:
-    """Major units: KES 150050 is Decimal("1500.5"), UGX 50000 is Decimal("50000"), without trailing zeros."""
-    major = amount.major()
-    return major.quantize(Decimal(1)) if amount.is_whole() else major.normalize()
-
-
-def from_wire(amount: Decimal | int | str, currency: str) -> Money:
-    """Major units in ISO minor units; raises ValueError if that is no whole number, UnknownCurrency."""
-    minor = to_minor_exact(amount, currency)
-    if minor != minor.to_integral_value():
-        raise ValueError(f"{amount} {currency} is not a whole number of minor units")
-    return Money(int(minor), currency)
-
-
-def to_minor_exact(amount: Decimal | int | str, currency: str) -> Decimal:
-    """Major units in minor units, exactly, perhaps fractional; raises ValueError, UnknownCurrency."""
-    try:
-        major = Decimal(amount)
-    except InvalidOperation:
-        raise ValueError(f"{amount!r} is not a number") from None
-    if not major.is_finite() or not 0 <= major < LARGEST_MAJOR:
-        raise ValueError(f"{amount!r} is not an amount of money")
-    minor = major.scaleb(exponent(currency))
-    if minor.scaleb(-exponent(currency)) != major:
-        raise ValueError(f"{amount!r} has more digits than can be reckoned with")
-    return minor
-
-
 def envelope(outcome: Answered | NotAnswered) -> Envelope | Refused | Unknown:
     """A successful answer, an error, or Unknown for everything else."""
     if isinstance(outcome, NotAnswered):
@@ -192,19 +169,6 @@ def envelope(outcome: Answered | NotAnswered) -> Envelope | Refused | Unknown:
     if answer.status != "success" or outcome.status not in range(200, 300):
         return Unknown(reason=f"HTTP {outcome.status} with status {printable(answer.status)!r}")
     return answer
-
-
-def number(raw: msgspec.Raw, *, absent: Decimal | None = None) -> Decimal:
-    """A number or a string of one, exactly; raises ValueError, also for null unless `absent` stands in."""
-    try:
-        found = msgspec.json.decode(raw, type=Decimal | None)
-    except UNREADABLE:
-        raise ValueError(f"{bytes(raw)[:40]!r} is not a number") from None
-    if found is not None:
-        return found
-    if absent is None:
-        raise ValueError("no amount is given")
-    return absent
 
 
 def read(outcome: Answered | NotAnswered, shape: type[T]) -> T | Refused | Unknown:
@@ -281,7 +245,7 @@ def missing_or_unknown(refused: Refused) -> Missing | Unknown:
 def refund(row: Refund, *, transaction_id: str, currency: str, reference: str = "") -> GatewayRefund | Unknown:
     """A refund in minor units; Unknown when its amount cannot be read. `reference` stands in for no comment."""
     try:
-        amount = to_minor_exact(number(row.amount_refunded), currency)
+        amount = UNITS.to_minor_exact(number(row.amount_refunded), currency)
     except (ValueError, UnknownCurrency) as error:
         return Unknown(reason=f"refund {printable(str(row.id))}: {printable(str(error))}")
     meta = _refund_meta(row.meta)
@@ -320,11 +284,6 @@ def email_for(email: str, *, phone: str, reference: str) -> str:
     return email or f"{digits or reference}@example.com"
 
 
-def printable(text: str) -> str:
-    """The gateway's words, bounded and without control characters, fit for a log and a database."""
-    return "".join(c if c.isprintable() else " " for c in text[:LONGEST_REASON])
-
-
 class _PageInfo(msgspec.Struct, frozen=True):
     total_pages: int | None = None
 
@@ -340,7 +299,7 @@ class _RefundMeta(msgspec.Struct, frozen=True):
 
 def _captured(transaction: Transaction) -> Captured:
     try:
-        amount = from_wire(number(transaction.amount), transaction.currency)
+        amount = UNITS.from_wire(number(transaction.amount), transaction.currency)
         fee = _fee_of_ours(transaction)
     except (ValueError, UnknownCurrency) as error:
         raise UnreadableAmount(
@@ -358,10 +317,10 @@ def _fee_of_ours(transaction: Transaction) -> Decimal:
     A customer who bears the fee is charged 50.72 for 50, and the whole 50 reaches us.
     """
     currency = transaction.currency
-    fee = to_minor_exact(number(transaction.app_fee, absent=Decimal(0)), currency)
+    fee = UNITS.to_minor_exact(number(transaction.app_fee, absent=Decimal(0)), currency)
     asked = number(transaction.amount)
     charged = number(transaction.charged_amount, absent=asked)
-    on_top = max(to_minor_exact(charged, currency) - to_minor_exact(asked, currency), Decimal(0))
+    on_top = max(UNITS.to_minor_exact(charged, currency) - UNITS.to_minor_exact(asked, currency), Decimal(0))
     return max(fee - on_top, Decimal(0))
 
 

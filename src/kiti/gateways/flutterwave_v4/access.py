@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from kiti.core.ids import new_id
-from kiti.gateways.flutterwave_v4.wire import UNREADABLE, Refused
-from kiti.gateways.http import Answered, NotAnswered, Outside
+from kiti.gateways.flutterwave_v4.wire import Refused
+from kiti.gateways.http import LONGEST_ANSWER_BYTES, Answered, NotAnswered, Outside
+from kiti.gateways.reading import UNREADABLE
 
 UNAUTHORISED = 401
 OK = 200
@@ -45,6 +46,10 @@ class Tokens:
         # Whoever gives up waiting does not take the token away from the others.
         return await asyncio.shield(self._refresh)
 
+    def is_resting(self) -> bool:
+        """Whether a new token is needed and cannot be asked for now."""
+        return time.monotonic() >= self._good_until and self._outside.is_resting()
+
     async def close(self) -> None:
         """Let go of the connection, and of a request that nobody waits for any more."""
         if self._refresh is not None and not self._refresh.done():
@@ -57,7 +62,9 @@ class Tokens:
         answer = await self._outside.post_form("", self._grant)
         if isinstance(answer, NotAnswered):
             # Whatever became of it: the call that needed the token has not been made.
-            return NotAnswered(reason=f"no token: {answer.reason}", had_no_effect=True)
+            return NotAnswered(
+                reason=f"no token: {answer.reason}", had_no_effect=True, was_withheld=answer.was_withheld
+            )
         if answer.status != OK:
             return Refused(http_status=UNAUTHORISED, kind="", message="Flutterwave does not accept our credentials")
         try:
@@ -81,11 +88,19 @@ class Line:
         self._outside = Outside(base_url=base_url, headers={}, timeout_seconds=timeout_seconds)
         self._tokens = tokens
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Answered | NotAnswered | Refused:
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        longest_bytes: int = LONGEST_ANSWER_BYTES,
+    ) -> Answered | NotAnswered | Refused:
         """Ask; tried again after a broken connection or a server error while the time lasts."""
-        trace = new_id().hex
+        sent = {"X-Trace-Id": new_id().hex}
         return await self._with_token(
-            lambda token: self._outside.get(path, params, headers={"X-Trace-Id": trace, "Authorization": token})
+            lambda token: self._outside.get(
+                path, params, headers={**sent, "Authorization": token}, longest_bytes=longest_bytes
+            )
         )
 
     async def post(self, path: str, body: bytes, *, key: str) -> Answered | NotAnswered | Refused:
@@ -94,6 +109,17 @@ class Line:
         return await self._with_token(
             lambda token: self._outside.post(path, body, headers={**sent, "Authorization": token})
         )
+
+    async def put(self, path: str, body: bytes) -> Answered | NotAnswered | Refused:
+        """Send, once, what sets something to what it may be already."""
+        sent = {"X-Trace-Id": new_id().hex}
+        return await self._with_token(
+            lambda token: self._outside.put(path, body, headers={**sent, "Authorization": token})
+        )
+
+    def is_resting(self) -> bool:
+        """Whether the circuit is open, to the API or to the tokens that it wants."""
+        return self._outside.is_resting() or self._tokens.is_resting()
 
     async def close(self) -> None:
         """Close every connection."""

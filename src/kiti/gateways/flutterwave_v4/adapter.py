@@ -2,21 +2,24 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal, TypeVar
+from typing import Literal
 
 from kiti.core.money import Money
-from kiti.gateways.flutterwave_v4 import people, webhooks, wire
+from kiti.gateways.flutterwave_v4 import disputes, people, settlements, webhooks, wire
 from kiti.gateways.flutterwave_v4.access import Line, Tokens
+from kiti.gateways.flutterwave_v4.lists import all_rows, days, span
 from kiti.gateways.flutterwave_v4.webhooks import IDENTIFIER
 from kiti.gateways.gateway import (
     Capabilities,
     Captured,
     CheckoutOpened,
     CheckoutRequest,
+    GatewayDispute,
     GatewayPayout,
     GatewayRefund,
+    GatewaySettlement,
     Missing,
     PayoutRequest,
     Pending,
@@ -28,17 +31,14 @@ from kiti.gateways.gateway import (
     UnreadableAmount,
     WebhookEvent,
 )
+from kiti.gateways.reading import printable
 
 TIMEOUT_SECONDS = 30.0
 LONGEST_SESSION_MINUTES = 1440
 # A decline ends our attempt, and our own page offers the next one; a page that went on would pay for a dead one.
 MOST_ATTEMPTS_ON_A_PAGE = 1
 LONGEST_LINK = 2048
-ROWS_OF_A_PAGE = 50
-MOST_PAGES = 50
 MOST_PAGES_OF_A_DAY = 2000
-
-Row = TypeVar("Row", wire.Charge, wire.Refund, wire.Transfer)
 
 # Why a charge cannot go on here: what it wants next is asked of the traveller by whoever shows the form, and that is
 # not us. Nobody can authorise such a charge any more.
@@ -53,7 +53,7 @@ CUSTOMER_KNOWN = wire.CONFLICT
 
 
 class FlutterwaveV4:
-    """Mobile money on the phone, hosted checkout, verification, refunds and transfers.
+    """All that Kiti asks of Flutterwave v4.
 
     `base_url` is the API's address, `token_url` that of the token endpoint. Each call ends within `timeout_seconds`,
     and may be preceded by one for a token; a verb may take a few calls, one that lists up to MOST_PAGES of them. No
@@ -67,7 +67,7 @@ class FlutterwaveV4:
         idempotent_refund=True,
         link_expiry=False,
         refund_webhook=True,
-        currencies=frozenset(wire.DECIMALS),
+        currencies=frozenset(wire.UNITS.decimals),
         methods=frozenset({"CARD", "MOBILE_MONEY", "BANK_TRANSFER", "USSD"}),
     )
 
@@ -95,7 +95,7 @@ class FlutterwaveV4:
         """
         if request.method == "CASH":
             return Rejected(reason="Flutterwave takes no cash")
-        if request.amount.currency not in wire.DECIMALS:
+        if request.amount.currency not in wire.UNITS.decimals:
             return Rejected(reason=f"Flutterwave is not asked to take {request.amount.currency}")
         if request.method == "MOBILE_MONEY":
             if request.amount.currency not in people.MOBILE_MONEY:
@@ -114,7 +114,7 @@ class FlutterwaveV4:
 
         The list is asked for the reference, and not relied on to have heeded it.
         """
-        rows = await self._all("/charges", {"reference": reference}, wire.Charge, most_pages=MOST_PAGES)
+        rows = await all_rows(self._line, "/charges", {"reference": reference}, wire.Charge)
         if isinstance(rows, Unknown):
             return rows
         truths = [wire.truth(row) for row in rows if row.reference == reference]
@@ -131,9 +131,8 @@ class FlutterwaveV4:
 
     async def captured_on(self, day: date) -> list[Captured | Unreadable] | Unknown:
         """Every charge of a day that succeeded, from the list of all."""
-        start = datetime.combine(day, time(), UTC)
-        asked = {**_span(start, start + timedelta(days=1) - timedelta(milliseconds=1)), "status": "succeeded"}
-        rows = await self._all("/charges", asked, wire.Charge, most_pages=MOST_PAGES_OF_A_DAY)
+        asked = {**days(day, day), "status": "succeeded"}
+        rows = await all_rows(self._line, "/charges", asked, wire.Charge, most_pages=MOST_PAGES_OF_A_DAY)
         if isinstance(rows, Unknown):
             return rows
         found: list[Captured | Unreadable] = []
@@ -159,7 +158,7 @@ class FlutterwaveV4:
             return Rejected(reason="Flutterwave's charges have other ids")
         body: dict[str, object] = {
             "charge_id": request.transaction_id,
-            "amount": wire.to_wire(request.amount),
+            "amount": wire.UNITS.to_wire(request.amount),
             "reason": "requested_by_customer",
             "meta": {"reference": request.reference},
         }
@@ -174,7 +173,7 @@ class FlutterwaveV4:
                     return Unknown(reason="the answer is about another refund")
                 return told
             case wire.Refused():
-                return _rejected_or_unknown(answer)
+                return wire.rejected_or_unknown(answer)
             case Unknown():
                 return answer
 
@@ -185,8 +184,8 @@ class FlutterwaveV4:
             return _unknown_charge(charge)
         now = datetime.now(UTC)
         made = wire.moment(charge.created_datetime)
-        asked = {} if made is None else _span(min(made, now) - timedelta(days=1), now + timedelta(days=1))
-        rows = await self._all("/refunds", asked, wire.Refund, most_pages=MOST_PAGES)
+        asked = {} if made is None else span(min(made, now) - timedelta(days=1), now + timedelta(days=1))
+        rows = await all_rows(self._line, "/refunds", asked, wire.Refund)
         if isinstance(rows, Unknown):
             return rows
         found: list[GatewayRefund] = []
@@ -216,7 +215,7 @@ class FlutterwaveV4:
 
     async def pay_out(self, request: PayoutRequest) -> GatewayPayout | Rejected | Unknown:
         """Send money to a bank account, to mobile money or to a Flutterwave wallet, in the currency it is kept in."""
-        if request.amount.currency not in wire.DECIMALS:
+        if request.amount.currency not in wire.UNITS.decimals:
             return Rejected(reason=f"Flutterwave is not asked to send {request.amount.currency}")
         kind = "wallet" if request.destination.kind == "connected" else request.destination.kind
         body: dict[str, object] = {
@@ -227,7 +226,7 @@ class FlutterwaveV4:
             "payment_instruction": {
                 "source_currency": request.amount.currency,
                 "destination_currency": request.amount.currency,
-                "amount": {"value": wire.to_wire(request.amount), "applies_to": "destination_currency"},
+                "amount": {"value": wire.UNITS.to_wire(request.amount), "applies_to": "destination_currency"},
                 "recipient": people.recipient(request.destination),
             },
         }
@@ -239,17 +238,35 @@ class FlutterwaveV4:
             case wire.Transfer():
                 return wire.payout(answer)
             case wire.Refused():
-                return _rejected_or_unknown(answer)
+                return wire.rejected_or_unknown(answer)
             case Unknown():
                 return answer
 
     async def find_payout(self, reference: str) -> GatewayPayout | Missing | Unknown:
         """How far the payout of our reference has come, from the list of transfers, the newest first."""
-        rows = await self._all("/transfers", {"reference": reference}, wire.Transfer, most_pages=MOST_PAGES)
+        rows = await all_rows(self._line, "/transfers", {"reference": reference}, wire.Transfer)
         if isinstance(rows, Unknown):
             return rows
         found = next((row for row in rows if row.reference == reference), None)
         return Missing() if found is None else wire.payout(found)
+
+    async def settlements_between(self, first: date, last: date) -> list[GatewaySettlement] | Unknown:
+        """What was paid into our bank account on these days."""
+        return await settlements.settlements_between(self._line, first, last)
+
+    async def disputes_between(self, first: date, last: date) -> list[GatewayDispute] | Unknown:
+        """The chargebacks that were opened on these days."""
+        return await disputes.disputes_between(self._line, self._charge, first, last)
+
+    async def answer_dispute(
+        self, dispute_id: str, *, accept: bool, comment: str
+    ) -> GatewayDispute | Rejected | Unknown:
+        """Accept a chargeback, or decline it with a comment that holds the address of a proof."""
+        return await disputes.answer_dispute(self._line, self._charge, dispute_id, accept=accept, comment=comment)
+
+    def is_resting(self) -> bool:
+        """Whether the circuit is open."""
+        return self._line.is_resting()
 
     def is_authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether the header signs the raw body with our secret."""
@@ -261,11 +278,11 @@ class FlutterwaveV4:
 
     def to_wire(self, amount: Money) -> Decimal:
         """Major units; raises ValueError if the gateway has no decimals for it, UnknownCurrency."""
-        return wire.to_wire(amount)
+        return wire.UNITS.to_wire(amount)
 
     def from_wire(self, amount: Decimal | int | str, currency: str) -> Money:
         """Major units in minor units; raises ValueError if they are not whole, UnknownCurrency."""
-        return wire.from_wire(amount, currency)
+        return wire.UNITS.from_wire(amount, currency)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -276,7 +293,7 @@ class FlutterwaveV4:
     ) -> CheckoutOpened | Rejected | Unknown:
         """A charge that the traveller approves with a PIN on the phone, or on a page that the network wants to show."""
         body: dict[str, object] = {
-            "amount": wire.to_wire(request.amount),
+            "amount": wire.UNITS.to_wire(request.amount),
             "currency": request.amount.currency,
             "reference": request.reference,
             "customer": people.customer(request),
@@ -293,16 +310,16 @@ class FlutterwaveV4:
             case wire.Charge():
                 return _opened(answer)
             case wire.Refused():
-                return _rejected_or_unknown(answer)
+                return wire.rejected_or_unknown(answer)
             case Unknown():
-                return answer
+                return wire.unavailable_or_unknown(sent, answer)
 
     async def _open_page(self, request: CheckoutRequest) -> CheckoutOpened | Rejected | Unknown:
         customer = await self._customer(request)
         if not isinstance(customer, wire.Customer):
             return customer
         body: dict[str, object] = {
-            "amount": wire.to_wire(request.amount),
+            "amount": wire.UNITS.to_wire(request.amount),
             "currency": request.amount.currency,
             "reference": request.reference,
             "customer_id": customer.id,
@@ -311,7 +328,8 @@ class FlutterwaveV4:
             "max_retry_attempts": MOST_ATTEMPTS_ON_A_PAGE,
         }
         key = _key("page", request.reference)
-        answer = wire.read(await self._line.post("/checkout/sessions", wire.encode(body), key=key), wire.Session)
+        sent = await self._line.post("/checkout/sessions", wire.encode(body), key=key)
+        answer = wire.read(sent, wire.Session)
         match answer:
             case wire.Session() if not wire.is_for(answer, reference=request.reference, amount=request.amount):
                 return Unknown(reason="the answer is about another page")
@@ -320,26 +338,29 @@ class FlutterwaveV4:
             case wire.Session():
                 return Unknown(reason="a page whose address is none")
             case wire.Refused():
-                return _rejected_or_unknown(answer)
+                return wire.rejected_or_unknown(answer)
             case Unknown():
-                return answer
+                return wire.unavailable_or_unknown(sent, answer)
 
     async def _customer(self, request: CheckoutRequest) -> wire.Customer | Rejected | Unknown:
         """The customer of this e-mail address, made unless there is one."""
         told = people.customer(request)
         key = _key("customer", request.reference)
-        made = wire.read(await self._line.post("/customers", wire.encode(told), key=key), wire.Customer)
-        if not isinstance(made, wire.Refused):
+        sent = await self._line.post("/customers", wire.encode(told), key=key)
+        made = wire.read(sent, wire.Customer)
+        if isinstance(made, Unknown):
+            return wire.unavailable_or_unknown(sent, made)
+        if isinstance(made, wire.Customer):
             return made
         if made.http_status != CUSTOMER_KNOWN:
-            return _rejected_or_unknown(made)
+            return wire.rejected_or_unknown(made)
         asked = wire.encode({"email": told["email"]})
         found = wire.read(
             await self._line.post("/customers/search", asked, key=_key("search", request.reference)),
             list[wire.Customer],
         )
         if isinstance(found, wire.Refused):
-            return _rejected_or_unknown(found)
+            return wire.rejected_or_unknown(found)
         if isinstance(found, Unknown):
             return found
         return found[0] if found else Unknown(reason="a customer who is known, and is not found")
@@ -353,35 +374,6 @@ class FlutterwaveV4:
         if isinstance(answer, wire.Charge) and answer.id != transaction_id:
             return Unknown(reason="the answer is about another charge")
         return answer
-
-    async def _all(
-        self, path: str, params: Mapping[str, str], shape: type[Row], *, most_pages: int
-    ) -> list[Row] | Unknown:
-        """All rows of a list, each once; Unknown unless the last page was seen.
-
-        Charges and refunds come in numbered pages, transfers with a cursor. Where neither is told, a page that brings
-        nothing new is the last.
-        """
-        found: dict[str, Row] = {}
-        asked = {**params, "size": str(ROWS_OF_A_PAGE)}
-        cursor = ""
-        for number in range(1, most_pages + 1):
-            where = {"next": cursor} if cursor else {"page": str(number)}
-            page = wire.read_page(await self._line.get(path, {**asked, **where}))
-            if isinstance(page, Unknown):
-                return page
-            rows = wire.rows_of(page, shape)
-            if isinstance(rows, Unknown):
-                return rows
-            known = len(found)
-            found.update((row.id, row) for row in rows)
-            cursor = page.next
-            has_more = bool(cursor) or (page.total_pages is not None and number < page.total_pages)
-            if page.total_pages is None and not cursor:
-                has_more = len(rows) == ROWS_OF_A_PAGE and len(found) > known
-            if not has_more:
-                return list(found.values())
-        return Unknown(reason=f"more than {most_pages} pages of {path}")
 
 
 def _opened(charge: wire.Charge) -> CheckoutOpened | Rejected | Unknown:
@@ -399,13 +391,7 @@ def _opened(charge: wire.Charge) -> CheckoutOpened | Rejected | Unknown:
         case wanted if wanted in NOT_OURS_TO_ASK:
             return Rejected(reason=NOT_OURS_TO_ASK[wanted])
         case wanted:
-            return Unknown(reason=f"the charge wants {wire.printable(wanted)!r} next")
-
-
-def _rejected_or_unknown(refused: wire.Refused) -> Rejected | Unknown:
-    if refused.is_definite():
-        return Rejected(reason=refused.message)
-    return Unknown(reason=f"HTTP {refused.http_status}: {refused.message}")
+            return Unknown(reason=f"the charge wants {printable(wanted)!r} next")
 
 
 def _unknown_charge(answer: Missing | Unknown) -> Unknown:
@@ -416,13 +402,6 @@ def _unknown_charge(answer: Missing | Unknown) -> Unknown:
 def _key(what: Literal["charge", "page", "customer", "search", "refund", "payout"], *of: str) -> str:
     """An idempotency key: letters and digits only, 12 to 255 of them, the same for the same reference of ours."""
     return what + hashlib.sha256("\n".join(of).encode()).hexdigest()
-
-
-def _span(first: datetime, last: datetime) -> dict[str, str]:
-    return {
-        name: moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        for name, moment in (("from", first), ("to", last))
-    }
 
 
 def _is_address(url: str) -> bool:

@@ -16,17 +16,15 @@ from typing import Any
 
 import msgspec
 
-from kiti.gateways.flutterwave_v4.wire import UNREADABLE
+from kiti.gateways import reading
 from kiti.gateways.gateway import MalformedWebhook, WebhookEvent
+from kiti.gateways.reading import UNREADABLE
 
 LONGEST_BODY_BYTES = 64 * 1024
-LONGEST_REFERENCE = 100
-LONGEST_WORD = 40
 SIGNATURE = "flutterwave-signature"
 
 # chg_Hq4oBRTJ4r, rfd_eHwAkSdZ48, trf_…: an id becomes part of a path, and a webhook or a browser may claim anything.
 IDENTIFIER = re.compile(r"[a-z]{2,5}_[A-Za-z0-9]{1,60}", re.ASCII)
-WORD = re.compile(r"[A-Za-z0-9._ -]*", re.ASCII)
 
 
 def is_authentic(headers: Mapping[str, str], body: bytes, *, secret: str) -> bool:
@@ -58,16 +56,16 @@ def read_webhook(body: bytes) -> WebhookEvent:
         raise MalformedWebhook("a webhook that is no JSON object") from error
     match told:
         case {"type": str(kind), "data": dict(data)}:
-            return _event(_word(kind), data)
+            return _event(reading.word(kind), data)
         case _:
             raise MalformedWebhook(f"a webhook of unknown shape with {len(told)} fields")
 
 
 def _event(kind: str, data: dict[str, Any]) -> WebhookEvent:
-    identity, status = _identifier(data.get("id")), _word(data.get("status"))
+    identity, status = _identifier(data.get("id")), reading.word(data.get("status"))
     match kind.partition(".")[0]:
         case "charge":
-            reference = _reference(data.get("reference"))
+            reference = reading.reference(data.get("reference"))
             if not identity and not reference:
                 raise MalformedWebhook("a charge with neither an id nor a reference")
             return WebhookEvent(
@@ -92,7 +90,7 @@ def _event(kind: str, data: dict[str, Any]) -> WebhookEvent:
             return WebhookEvent(
                 dedupe_key=f"{kind}:{identity}:{status}",
                 kind="transfer",
-                reference=_reference(data.get("reference")),
+                reference=reading.reference(data.get("reference")),
                 transaction_id=identity,
                 refund_id="",
             )
@@ -113,19 +111,3 @@ def _identifier(value: object) -> str:
     if not isinstance(value, str) or IDENTIFIER.fullmatch(value) is None:
         raise MalformedWebhook("an id that is none of Flutterwave's")
     return value
-
-
-def _reference(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > LONGEST_REFERENCE or not value.isprintable():
-        raise MalformedWebhook(f"a reference that is not printable text of {LONGEST_REFERENCE} characters")
-    return value
-
-
-def _word(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > LONGEST_WORD or WORD.fullmatch(value) is None:
-        raise MalformedWebhook(f"a status or type that is not a word of {LONGEST_WORD} characters")
-    return value.lower()

@@ -6,12 +6,12 @@ one `{status: "failed", error: {type, code, message, validation_errors}}`.
 """
 
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
 
-from kiti.core.money import Money, UnknownCurrency, exponent
+from kiti.core.money import Money, UnknownCurrency
 from kiti.gateways.gateway import (
     Captured,
     Declined,
@@ -21,30 +21,33 @@ from kiti.gateways.gateway import (
     PayoutStatus,
     Pending,
     RefundStatus,
+    Rejected,
     Truth,
+    Unavailable,
     Unknown,
     UnreadableAmount,
 )
 from kiti.gateways.http import Answered, NotAnswered
+from kiti.gateways.major_units import MajorUnits
+from kiti.gateways.reading import NOTHING, UNREADABLE, number, printable
 
 T = TypeVar("T")
 
 # The currencies that v4 is asked to take, and how many decimals their amounts have there.
-DECIMALS = {
-    "EUR": 2, "GBP": 2, "GHS": 2, "KES": 2, "MWK": 2, "NGN": 2, "RWF": 0, "TZS": 2, "UGX": 0, "USD": 2, "XAF": 0,
-    "XOF": 0, "ZAR": 2, "ZMW": 2,
-}  # fmt: skip
+UNITS = MajorUnits(
+    gateway="Flutterwave v4",
+    decimals={
+        "EUR": 2, "GBP": 2, "GHS": 2, "KES": 2, "MWK": 2, "NGN": 2, "RWF": 0, "TZS": 2, "UGX": 0, "USD": 2, "XAF": 0,
+        "XOF": 0, "ZAR": 2, "ZMW": 2,
+    },
+)  # fmt: skip
 
-LARGEST_MAJOR = Decimal(10) ** 15
-LONGEST_REASON = 200
-NOTHING = msgspec.Raw(b"null")
 # A word that says what is wrong with our request, before anything was done. 401 and 403 are about us, not about it.
 CLIENT_ERRORS = range(400, 500)
 NOT_FOUND = 404
 CONFLICT = 409
-
-# All that decoding may raise for bytes that a stranger wrote.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# The gateway does not let us in: that says nothing about what was asked for.
+NOT_LET_IN = {401, 403}
 
 REFUND_FAILURES = {"failed", "cancelled", "canceled"}
 TRANSFER_FAILURES = {"failed", "cancelled", "canceled"}
@@ -154,6 +157,10 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the refusal proves that nothing was done, now or by an earlier call of ours."""
         return self.http_status in CLIENT_ERRORS and self.http_status != CONFLICT
 
+    def is_about_it(self) -> bool:
+        """Whether the refusal is about what was asked for, and not about who asks."""
+        return self.http_status in CLIENT_ERRORS and self.http_status not in NOT_LET_IN
+
     def is_unknown_id(self) -> bool:
         """Whether it says that there is no such thing."""
         return self.http_status == NOT_FOUND and self.kind in {"RESOURCE_NOT_FOUND", "NOT_FOUND"}
@@ -170,38 +177,6 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 def encode(body: dict[str, object]) -> bytes:
     """JSON in which a Decimal is a plain number."""
     return _encoder.encode(body)
-
-
-def to_wire(amount: Money) -> Decimal:
-    """Major units, exactly; raises ValueError if the gateway has no decimals for it, UnknownCurrency."""
-    major = amount.major()
-    wire = major.quantize(Decimal(1)) if amount.is_whole() else major.normalize()
-    if -int(wire.as_tuple().exponent) > _decimals(amount.currency):
-        raise ValueError(f"{wire} {amount.currency} has more decimals than Flutterwave takes")
-    return wire
-
-
-def from_wire(amount: Decimal | int | str, currency: str) -> Money:
-    """Major units in ISO minor units; raises ValueError if that is no whole number, UnknownCurrency."""
-    minor = to_minor_exact(amount, currency)
-    if minor != minor.to_integral_value():
-        raise ValueError(f"{amount} {currency} is not a whole number of minor units")
-    return Money(int(minor), currency)
-
-
-def to_minor_exact(amount: Decimal | int | str, currency: str) -> Decimal:
-    """Major units in minor units, exactly, perhaps fractional; raises ValueError, UnknownCurrency."""
-    _decimals(currency)
-    try:
-        major = Decimal(amount)
-    except InvalidOperation:
-        raise ValueError(f"{amount!r} is not a number") from None
-    if not major.is_finite() or not 0 <= major < LARGEST_MAJOR:
-        raise ValueError(f"{amount!r} is not an amount of money")
-    minor = major.scaleb(exponent(currency))
-    if minor.scaleb(-exponent(currency)) != major:
-        raise ValueError(f"{amount!r} has more digits than can be reckoned with")
-    return minor
 
 
 def read(outcome: Answered | NotAnswered | Refused, shape: type[T]) -> T | Refused | Unknown:
@@ -265,10 +240,25 @@ def is_for(charge: Charge | Session, *, reference: str, amount: Money) -> bool:
     An amount that cannot be read is none that was asked for.
     """
     try:
-        told = from_wire(_number(charge.amount), charge.currency)
+        told = UNITS.from_wire(number(charge.amount), charge.currency)
     except (ValueError, UnknownCurrency):
         return False
     return charge.reference == reference and told == amount
+
+
+def rejected_or_unknown(refused: Refused) -> Rejected | Unknown:
+    """What an error means to a request to do something; Unavailable where it is our credentials that are refused."""
+    if refused.http_status in NOT_LET_IN:
+        return Unavailable(reason=f"HTTP {refused.http_status}: {refused.message}")
+    if refused.is_definite():
+        return Rejected(reason=refused.message)
+    return Unknown(reason=f"HTTP {refused.http_status}: {refused.message}")
+
+
+def unavailable_or_unknown(outcome: Answered | NotAnswered | Refused, answer: Unknown) -> Unavailable | Unknown:
+    """Unavailable where the request was not even sent."""
+    is_withheld = isinstance(outcome, NotAnswered) and outcome.was_withheld
+    return Unavailable(reason=answer.reason) if is_withheld else answer
 
 
 def missing_or_unknown(refused: Refused) -> Missing | Unknown:
@@ -281,7 +271,7 @@ def missing_or_unknown(refused: Refused) -> Missing | Unknown:
 def refund(row: Refund, *, currency: str) -> GatewayRefund | Unknown:
     """A refund in minor units; Unknown when its amount cannot be read."""
     try:
-        amount = to_minor_exact(_number(row.amount_refunded), currency)
+        amount = UNITS.to_minor_exact(number(row.amount_refunded), currency)
     except (ValueError, UnknownCurrency) as error:
         return Unknown(reason=f"refund {printable(row.id)}: {printable(str(error))}")
     status = refund_status(row.status)
@@ -311,9 +301,9 @@ def payout(row: Transfer) -> GatewayPayout | Unknown:
     """A transfer in minor units of what arrives; Unknown when its amounts cannot be read."""
     fee = row.fee or TransferFee()
     try:
-        amount = to_minor_exact(_number(row.amount.value), row.destination_currency)
-        costs = to_minor_exact(
-            _number(fee.value, absent=_number(fee.total, absent=Decimal(0))), row.destination_currency
+        amount = UNITS.to_minor_exact(number(row.amount.value), row.destination_currency)
+        costs = UNITS.to_minor_exact(
+            number(fee.value, absent=number(fee.total, absent=Decimal(0))), row.destination_currency
         )
     except (ValueError, UnknownCurrency) as error:
         return Unknown(reason=f"transfer {printable(row.id)}: {printable(str(error))}")
@@ -347,11 +337,6 @@ def moment(told: str | float | None) -> datetime | None:
         return None if told is None else datetime.fromtimestamp(told, UTC)
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def printable(text: str) -> str:
-    """The gateway's words, bounded and without control characters, fit for a log and a database."""
-    return "".join(c if c.isprintable() else " " for c in text[:LONGEST_REASON])
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -392,13 +377,6 @@ class _RefundMeta(msgspec.Struct, frozen=True):
     reference: str = ""
 
 
-def _decimals(currency: str) -> int:
-    try:
-        return DECIMALS[currency]
-    except KeyError:
-        raise UnknownCurrency(f"{currency!r} is not a currency that Flutterwave v4 is asked to take.") from None
-
-
 def _envelope(outcome: Answered | NotAnswered | Refused) -> _Envelope | Refused | Unknown:
     if isinstance(outcome, Refused):
         return outcome
@@ -430,9 +408,12 @@ def _complaint(error: _Error) -> str:
 
 def _captured(charge: Charge) -> Captured:
     try:
-        amount = from_wire(_number(charge.amount), charge.currency)
+        amount = UNITS.from_wire(number(charge.amount), charge.currency)
         fee = sum(
-            (to_minor_exact(_number(part.amount, absent=Decimal(0)), charge.currency) for part in charge.fees or []),
+            (
+                UNITS.to_minor_exact(number(part.amount, absent=Decimal(0)), charge.currency)
+                for part in charge.fees or []
+            ),
             start=Decimal(0),
         )
     except (ValueError, UnknownCurrency) as error:
@@ -443,19 +424,6 @@ def _captured(charge: Charge) -> Captured:
             reference=charge.reference,
         ) from error
     return Captured(transaction_id=charge.id, reference=charge.reference, amount=amount, fee_exact=fee)
-
-
-def _number(raw: msgspec.Raw, *, absent: Decimal | None = None) -> Decimal:
-    """A number or a string of one, exactly; raises ValueError, also for null unless `absent` stands in."""
-    try:
-        found = msgspec.json.decode(raw, type=Decimal | None)
-    except UNREADABLE:
-        raise ValueError(f"{bytes(raw)[:40]!r} is not a number") from None
-    if found is not None:
-        return found
-    if absent is None:
-        raise ValueError("no amount is given")
-    return absent
 
 
 def _reference_of(meta: msgspec.Raw) -> str:

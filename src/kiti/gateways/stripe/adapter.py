@@ -20,6 +20,7 @@ from kiti.gateways.gateway import (
     GatewayDispute,
     GatewayPayout,
     GatewayRefund,
+    GatewaySettlement,
     Missing,
     PayoutRequest,
     Pending,
@@ -31,7 +32,7 @@ from kiti.gateways.gateway import (
     UnreadableAmount,
     WebhookEvent,
 )
-from kiti.gateways.stripe import disputes, transfers, webhooks, wire
+from kiti.gateways.stripe import disputes, settlements, transfers, webhooks, wire
 from kiti.gateways.stripe.api import ASK, Api, Refused, Silence, under
 
 TIMEOUT_SECONDS = 30.0
@@ -56,7 +57,7 @@ SESSION = re.compile(r"cs_(?:test|live)_[A-Za-z0-9]{1,200}", re.ASCII)
 
 
 class Stripe:
-    """Hosted Checkout with manual capture, refunds, disputes, transfers. `base_url` is without the `/v1`.
+    """Hosted Checkout with manual capture, refunds, disputes, transfers, payouts. `base_url` is without the `/v1`.
 
     Stripe knows a payment by `reference` in the metadata of its session and of its PaymentIntent, whose id is the
     transaction. Each call ends within `timeout_seconds`; a verb may take a few calls. No verb may be called
@@ -101,7 +102,7 @@ class Stripe:
             case Refused() as refused:
                 return refused.rejected()
             case Silence() as silence:
-                return silence.unknown()
+                return silence.unavailable_or_unknown()
 
     async def close_checkout(self, url: str) -> bool:
         """Expire the session whose id stands in its link. One that is completed cannot be closed any more."""
@@ -228,6 +229,10 @@ class Stripe:
             case Refused() | Silence():
                 return missing_or_unknown(answer)
 
+    async def settlements_between(self, first: date, last: date) -> list[GatewaySettlement] | Unknown:
+        """The payouts that arrive in our bank account on these days (UTC)."""
+        return await settlements.settlements_between(self._api, days(first, last))
+
     async def disputes_between(self, first: date, last: date) -> list[GatewayDispute] | Unknown:
         """All disputes that were opened on these days (UTC)."""
         return await disputes.disputes_between(self._api, days(first, last))
@@ -245,6 +250,10 @@ class Stripe:
     async def find_payout(self, reference: str) -> GatewayPayout | Missing | Unknown:
         """How far the transfer of our reference has come."""
         return await transfers.find_payout(self._api, reference)
+
+    def is_resting(self) -> bool:
+        """Whether the circuit is open."""
+        return self._api.is_resting()
 
     def is_authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether the header signs this body with our secret, and did so just now."""

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 import stripe
 
-from kiti.gateways.gateway import Rejected, Unknown
+from kiti.gateways.gateway import Rejected, Unavailable, Unknown
+from kiti.gateways.reading import printable
 from kiti.gateways.stripe import wire
-from kiti.gateways.stripe.transport import Transport
+from kiti.gateways.stripe.transport import Transport, Withheld
 
 T = TypeVar("T")
 
@@ -24,6 +25,8 @@ CLIENT_ERRORS = range(400, 500)
 # Too late, in conflict with a call that is under way, too early, too many: all may be otherwise in a moment.
 NOT_DEFINITE = {408, 409, 425, 429}
 NOT_FOUND = 404
+# Stripe does not let us in: that says nothing about what was asked for.
+NOT_LET_IN = {401, 403}
 MISSING = "resource_missing"
 REPLAYED = "idempotent-replayed"
 
@@ -32,25 +35,34 @@ stripe.enable_telemetry = False
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """Stripe says no: certainly nothing was done, now or under this key before."""
+    """Stripe says no: certainly nothing was done, now or under this key before. `is_about_us`: it refuses our key."""
 
     reason: str
     is_missing: bool
+    is_about_us: bool = False
 
     def rejected(self) -> Rejected:
         """As a flow is told it."""
-        return Rejected(reason=self.reason)
+        return Unavailable(reason=self.reason) if self.is_about_us else Rejected(reason=self.reason)
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
-    """No answer, or one that says nothing. `is_replayed`: an earlier one, which the key brought back."""
+    """No answer, or one that says nothing.
+
+    `is_replayed`: an earlier one, which the key brought back. `was_withheld`: we have not even tried to send it.
+    """
 
     reason: str
     is_replayed: bool = False
+    was_withheld: bool = False
 
     def unknown(self) -> Unknown:
         """As a flow is told it."""
         return Unknown(reason=self.reason)
+
+    def unavailable_or_unknown(self) -> Unavailable | Unknown:
+        """The same to who asked for something that was asked for for the first time."""
+        return Unavailable(reason=self.reason) if self.was_withheld else self.unknown()
 
 
 Answer = dict[str, Any] | Refused | Silence
@@ -119,6 +131,10 @@ class Api:
             cursor = {"starting_after": str(page.data[-1].get("id"))}
         return Silence(reason=f"more than {most_pages} pages of a list")
 
+    def is_resting(self) -> bool:
+        """Whether the circuit is open."""
+        return self._transport.is_resting()
+
     async def close(self) -> None:
         """Close every connection."""
         await self._transport.close_async()
@@ -130,12 +146,20 @@ def under(key: str) -> stripe.RequestOptions:
 
 
 def _failed(error: stripe.StripeError) -> Refused | Silence:
-    reason = wire.printable(str(error.user_message or error) or type(error).__name__)
+    reason = printable(str(error.user_message or error) or type(error).__name__)
     status = error.http_status or 0
     is_definite = status in CLIENT_ERRORS and status not in NOT_DEFINITE
     # A key that was used for something else was used, and for what is not known here; and an APIError is what the SDK
     # makes of a body that is not Stripe's.
     if is_definite and not isinstance(error, stripe.IdempotencyError | stripe.APIError):
-        return Refused(reason=reason, is_missing=status == NOT_FOUND or error.code == MISSING)
+        return Refused(
+            reason=reason,
+            is_missing=status == NOT_FOUND or error.code == MISSING,
+            is_about_us=status in NOT_LET_IN,
+        )
     replayed = {name.lower(): value for name, value in (error.headers or {}).items()}.get(REPLAYED) == "true"
-    return Silence(reason=f"HTTP {status}: {reason}" if status else reason, is_replayed=replayed)
+    return Silence(
+        reason=f"HTTP {status}: {reason}" if status else reason,
+        is_replayed=replayed,
+        was_withheld=isinstance(error, Withheld),
+    )

@@ -13,6 +13,7 @@ import msgspec
 
 from kiti.core.money import UnknownCurrency
 from kiti.gateways.gateway import DisputeStatus, GatewayDispute, Rejected, Unknown
+from kiti.gateways.reading import printable
 from kiti.gateways.stripe import wire
 from kiti.gateways.stripe.api import ASK, Api, Refused, Silence
 
@@ -108,18 +109,18 @@ def _told(row: Dispute) -> GatewayDispute | Unknown:
     try:
         amount = wire.from_units(row.amount, row.currency)
     except (ValueError, UnknownCurrency) as error:
-        return Unknown(reason=f"dispute {wire.printable(row.id)}: {wire.printable(str(error))}")
+        return Unknown(reason=f"dispute {printable(row.id)}: {printable(str(error))}")
     payment = row.payment_intent
     if not isinstance(payment, Payment):
-        return Unknown(reason=f"dispute {wire.printable(row.id)} does not tell its payment")
+        return Unknown(reason=f"dispute {printable(row.id)} does not tell its payment")
     due_by = row.evidence_details.due_by
     return GatewayDispute(
         dispute_id=row.id,
         transaction_id=payment.id,
-        reference=wire.printable(payment.metadata.get(wire.REFERENCE, "")),
+        reference=printable(payment.metadata.get(wire.REFERENCE, "")),
         amount=amount,
         status=_status(row),
-        reason=wire.printable(row.reason),
+        reason=printable(row.reason),
         answer_by=None if due_by is None else datetime.fromtimestamp(due_by, UTC),
     )
 

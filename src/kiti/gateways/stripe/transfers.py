@@ -9,6 +9,7 @@ import msgspec
 
 from kiti.core.money import UnknownCurrency
 from kiti.gateways.gateway import GatewayPayout, Missing, PayoutRequest, Rejected, Unknown
+from kiti.gateways.reading import printable
 from kiti.gateways.stripe import wire
 from kiti.gateways.stripe.api import Api, Refused, Silence, under
 
@@ -67,11 +68,11 @@ def _told(row: Transfer) -> GatewayPayout | Unknown:
     try:
         amount = wire.to_minor_exact(row.amount, row.currency)
     except (ValueError, UnknownCurrency) as error:
-        return Unknown(reason=f"transfer {wire.printable(row.id)}: {wire.printable(str(error))}")
+        return Unknown(reason=f"transfer {printable(row.id)}: {printable(str(error))}")
     is_back = row.amount_reversed >= row.amount
     return GatewayPayout(
         payout_id=row.id,
-        reference=wire.printable(row.metadata.get(wire.REFERENCE, "")),
+        reference=printable(row.metadata.get(wire.REFERENCE, "")),
         amount_exact=amount,
         fee_exact=wire.to_minor_exact(0, row.currency),
         status="failed" if is_back else "succeeded",

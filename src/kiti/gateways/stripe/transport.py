@@ -26,6 +26,10 @@ from kiti.gateways.http import (
 LONGEST_ANSWER_BYTES = 8 * 1024 * 1024
 
 
+class Withheld(stripe.APIConnectionError):
+    """The request was not even sent."""
+
+
 class Transport(stripe.HTTPClient):
     """An HTTPX client for StripeClient; raises APIConnectionError, and AssertionError inside a transaction."""
 
@@ -53,13 +57,13 @@ class Transport(stripe.HTTPClient):
         """One request; the answer's bytes, status and headers."""
         assert_no_transaction()
         if not self._breaker.allows(time.monotonic()):
-            raise _no_answer("the circuit is open")
+            raise Withheld("the circuit is open", should_retry=False)  # type: ignore[no-untyped-call] # the SDK's
         try:
             async with self._http.stream(method.upper(), url, headers=dict(headers), content=post_data) as response:
                 content = await _read(response)
         except httpx.PoolTimeout:
             # Our own crowd, no sign of the gateway's health.
-            raise _no_answer("no connection was free") from None
+            raise Withheld("no connection was free", should_retry=False) from None  # type: ignore[no-untyped-call] # as above
         except httpx.RequestError as error:
             self._breaker.failed(time.monotonic())
             raise _no_answer(type(error).__name__, may_repeat=True) from error
@@ -68,6 +72,10 @@ class Transport(stripe.HTTPClient):
         else:
             self._breaker.succeeded()
         return content, response.status_code, response.headers
+
+    def is_resting(self) -> bool:
+        """Whether the circuit is open: a call now would not be sent."""
+        return self._breaker.is_open(time.monotonic())
 
     def timed_out(self) -> None:
         """Whoever waited for an answer has given up."""

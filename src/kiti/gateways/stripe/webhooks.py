@@ -12,7 +12,9 @@ from typing import Literal
 
 import msgspec
 
+from kiti.gateways import reading
 from kiti.gateways.gateway import MalformedWebhook, WebhookEvent
+from kiti.gateways.reading import UNREADABLE, printable
 from kiti.gateways.stripe import wire
 
 HEADER = "stripe-signature"
@@ -22,10 +24,6 @@ MOST_PARTS = 32
 SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 IDENTIFIER = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 WORD = re.compile(r"[a-z0-9_.]{1,80}", re.ASCII)
-LONGEST_REFERENCE = 100
-
-# All that decoding may raise for bytes that a stranger wrote.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Kind = Literal["charge", "refund", "transfer", "dispute", "other"]
 
@@ -53,7 +51,7 @@ def read_webhook(body: bytes) -> WebhookEvent:
     try:
         event = _decoder.decode(body)
     except UNREADABLE as error:
-        raise MalformedWebhook(f"no event of Stripe's: {wire.printable(str(error))}") from None
+        raise MalformedWebhook(f"no event of Stripe's: {printable(str(error))}") from None
     told = event.data.object
     kind = _kind(event.type)
     is_payment = kind == "charge"
@@ -63,7 +61,7 @@ def read_webhook(body: bytes) -> WebhookEvent:
     return WebhookEvent(
         dedupe_key=f"{_word(event.type)}:{_identifier(told.id)}:{_word(told.status or '')}",
         kind=kind,
-        reference=_reference(reference),
+        reference=reading.reference(reference),
         transaction_id=_transaction(event.type, told),
         refund_id=_identifier(told.id) if told.object == "refund" else "",
     )
@@ -123,12 +121,6 @@ def _identifier(value: str | None) -> str:
         return ""
     if IDENTIFIER.fullmatch(value) is None:
         raise MalformedWebhook("an id that is none of Stripe's")
-    return value
-
-
-def _reference(value: str) -> str:
-    if len(value) > LONGEST_REFERENCE or not value.isprintable():
-        raise MalformedWebhook(f"a reference that is not printable text of {LONGEST_REFERENCE} characters")
     return value
 
 

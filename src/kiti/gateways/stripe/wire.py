@@ -21,6 +21,7 @@ from kiti.gateways.gateway import (
     Unknown,
     UnreadableAmount,
 )
+from kiti.gateways.reading import printable
 
 T = TypeVar("T")
 
@@ -32,7 +33,6 @@ EXPONENTS = {
 
 # Stripe takes amounts of up to eight digits; some currencies may have more, none may have these.
 LARGEST_UNITS = 10**12
-LONGEST_REASON = 200
 # Where a fee was kept in another currency than the charge, the share of it is not a finite decimal.
 FEE_STEP = Decimal("0.000001")
 
@@ -146,6 +146,12 @@ def to_minor_exact(units: int | Decimal, currency: str) -> Decimal:
     return Decimal(units).scaleb(exponent(code) - _exponent(code))
 
 
+def signed_exact(units: int, currency: str) -> Decimal:
+    """The same for what moved a balance, up or down."""
+    minor = to_minor_exact(abs(units), currency)
+    return -minor if units < 0 else minor
+
+
 def truth(intent: PaymentIntent, *, page_is_over: bool = False) -> Truth:
     """What a PaymentIntent's status means; raises UnreadableAmount for money that cannot be counted.
 
@@ -196,11 +202,6 @@ def refund_status(status: str | None) -> RefundStatus:
             return "failed"
         case _:
             return "pending"
-
-
-def printable(text: str) -> str:
-    """Stripe's words, bounded and without control characters, fit for a log and a database."""
-    return "".join(c if c.isprintable() else " " for c in text[:LONGEST_REASON])
 
 
 def _exponent(currency: str) -> int:

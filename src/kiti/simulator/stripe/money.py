@@ -47,8 +47,10 @@ def refund(machine: Machine, form: Form) -> Doc:
         reason=form.get("reason"),
         status="pending",
         failure_reason=None,
-        balance_transaction=_book(machine, "refund", -amount, charge["currency"], source=charge["id"])["id"],
+        balance_transaction=None,
     )
+    booked = _book(machine, "refund", -amount, charge["currency"], source=made["id"])
+    made = change(machine, made, balance_transaction=booked["id"])
     charge = change(
         machine,
         charge,
@@ -79,7 +81,7 @@ def order_refund(machine: Machine, identity: str, *, status: str, failure_reason
     if has_failed and made["status"] not in {"failed", "canceled"}:
         charge = find(machine, made["charge"], "charge")
         change(machine, charge, amount_refunded=charge["amount_refunded"] - made["amount"], refunded=False)
-        _book(machine, "refund_failure", made["amount"], made["currency"], source=charge["id"])
+        _book(machine, "refund_failure", made["amount"], made["currency"], source=made["id"])
     why = (failure_reason or "lost_or_stolen_card") if status == "failed" else None
     made = change(machine, made, status=status, failure_reason=why)
     reference = find(machine, made["payment_intent"], "payment_intent")["metadata"].get("reference", "")
@@ -164,6 +166,7 @@ def transfer(machine: Machine, form: Form) -> Doc:
         "transfer",
         "tr",
         parent=forms.text(form, "transfer_group", default=""),
+        reference=forms.part(form, "metadata").get("reference", ""),
         amount=amount,
         amount_reversed=0,
         currency=currency,
@@ -194,8 +197,11 @@ def settle(machine: Machine, currency: str | None) -> list[str]:
             arrival_date=int(time.time()) // DAY_SECONDS * DAY_SECONDS,
             automatic=True,
             currency=code,
+            reconciliation_status="completed",
             status="paid",
         )
+        # What leaves the balance is a movement of its own, and listed with the rest.
+        rows.append(_book(machine, "payout", -payout["amount"], code, source=payout["id"]))
         for row in rows:
             change(machine, row, _payout=payout["id"])
         announce(machine, "payout.paid", payout, reference="")

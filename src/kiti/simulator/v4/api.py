@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -247,7 +248,7 @@ async def list_charges(request: AnyRequest) -> Response[bytes]:
     where = " FROM tx WHERE version = 'v4' AND created_at >= ?1 AND created_at <= ?2 AND (?3 IS NULL OR tx_ref = ?3)"
     where += " AND (?4 IS NULL OR status = ?4)"
     ours = None if status is None else words.get(status, "none")
-    return _page(request, where, reference, ours, shape=wire.charge, message="Charges fetched")
+    return page_of(request, where, shape=wire.charge, message="Charges fetched", matching=(reference, ours))
 
 
 @get("/v4/charges/{identity:str}")
@@ -273,8 +274,8 @@ async def create_refund(request: AnyRequest) -> Response[bytes]:
 async def list_refunds(request: AnyRequest) -> Response[bytes]:
     """List refunds, newest first."""
     where = " FROM refund WHERE tx_id IN (SELECT id FROM tx WHERE version = 'v4')"
-    where += " AND created_at >= ?1 AND created_at <= ?2 AND ?3 IS NULL AND ?4 IS NULL"
-    return _page(request, where, None, None, shape=wire.refund, message="Refunds fetched")
+    where += " AND created_at >= ?1 AND created_at <= ?2"
+    return page_of(request, where, shape=wire.refund, message="Refunds fetched")
 
 
 @get("/v4/refunds/{identity:str}")
@@ -373,17 +374,18 @@ def answer(data: Any, *, message: str, http_status: int = 200, meta: dict[str, A
     return _json(envelope, http_status)
 
 
-def _page(
-    request: AnyRequest, where: str, reference: str | None, status: str | None, *, shape: Any, message: str
+def page_of(
+    request: AnyRequest, where: str, *, shape: Any, message: str, matching: Sequence[str | None] = ()
 ) -> Response[bytes]:
+    """Return a page of a list; `where` begins with FROM, ?1 and ?2 are the span of time, from ?3 on is `matching`."""
     query, store = request.query_params, machine_of(request).store
     size = _positive(query.get("size"), default=10, most=MOST_ROWS)
     page = _positive(query.get("page"), default=1, most=1_000_000)
     span = (_moment(query.get("from"), default=0.0), _moment(query.get("to"), default=time.time() + 1))
-    total = store.value(f"SELECT count(*){where}", *span, reference, status)
-    rows = store.all(
-        f"SELECT *{where} ORDER BY id DESC LIMIT ?5 OFFSET ?6", *span, reference, status, size, (page - 1) * size
-    )
+    given = (*span, *matching)
+    total = store.value(f"SELECT count(*){where}", *given)
+    order = f" ORDER BY id DESC LIMIT ?{len(given) + 1} OFFSET ?{len(given) + 2}"
+    rows = store.all(f"SELECT *{where}{order}", *given, size, (page - 1) * size)
     info = {"total": total, "current_page": page, "total_pages": max(1, -(-total // size))}
     return answer([shape(row) for row in rows], message=message, meta={"page_info": info})
 

@@ -6,11 +6,12 @@ then seconds since 1970 as a number with a fraction.
 
 import secrets
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 from kiti.simulator.store import Row
-from kiti.simulator.wire import decoded, moment, number
+from kiti.simulator.wire import decoded, moment, number, settled
 
 STATUSES: Final = {"successful": "succeeded", "failed": "failed", "pending": "pending"}
 PROCESSOR: Final = {"successful": ("approved", "00"), "failed": ("declined", "05"), "pending": ("pending", "02")}
@@ -110,6 +111,52 @@ def refund_status(row: Row) -> str:
     return "succeeded" if row["status"].startswith("completed-") else "pending"
 
 
+def settlement(row: Row, txs: Sequence[Row]) -> dict[str, Any]:
+    """Return a settlement with the charges in it."""
+    at = moment(row["created_at"])
+    return {
+        "id": f"stm_{row['id']}",
+        "net_amount": number(row["net"]),
+        "gross_amount": number(row["gross"]),
+        "currency": row["currency"],
+        "description": None,
+        "meta": {},
+        "status": "completed",
+        "due_datetime": at,
+        "transaction_datetime": at,
+        "settlement_account": "0000000000",
+        "fees": [{"type": "app", "amount": number(row["app_fee"])}],
+        "chargeback": row["chargeback"],
+        "refund": row["refund"],
+        "destination": "account",
+        "charge_count": str(len(txs)),
+        "charges": [_settled_charge(tx) for tx in txs],
+        "created_datetime": at,
+    }
+
+
+def chargeback(row: Row) -> dict[str, Any]:
+    """Return a chargeback."""
+    return {
+        "id": f"cbk_{row['id']}",
+        "charge_id": charge_id(row["tx_id"]),
+        "amount": number(row["amount"]),
+        "meta": {"history": decoded(row["history"])},
+        "stage": "new",
+        "status": row["status"],
+        "type": "local",
+        "due_datetime": moment(row["due_at"]),
+        "settlement_id": "N/A" if row["settlement_id"] is None else f"stm_{row['settlement_id']}",
+        "uploaded_proof": row["proof"],
+        "comment": row["comment"],
+        "provider": None,
+        "arn": None,
+        "initiator": "bank",
+        "created_datetime": moment(row["created_at"]),
+        "updated_datetime": moment(row["created_at"]),
+    }
+
+
 def transfer(row: Row) -> dict[str, Any]:
     """Return a transfer."""
     return {
@@ -160,6 +207,18 @@ def event(kind: str, data: dict[str, Any]) -> dict[str, Any]:
 def _fees(tx: Row) -> list[dict[str, Any]]:
     app = Decimal(tx["app_fee"]) if tx["status"] == "successful" else Decimal(0)
     return [{"type": "vat", "amount": 0}, {"type": "app", "amount": number(app)}, {"type": "merchant", "amount": 0}]
+
+
+def _settled_charge(tx: Row) -> dict[str, Any]:
+    return {
+        "id": charge_id(tx["id"]),
+        "charged_amount": number(tx["charged_amount"]),
+        "customer_id": _customer(tx).get("id", f"cus_{tx['id']}"),
+        "settlement_amount": number(settled(tx)),
+        "payment_method_id": f"pmd_{tx['id']}",
+        "currency": tx["currency"],
+        "charge_date": moment(tx["created_at"])[:10],
+    }
 
 
 def _method(tx: Row) -> str:
