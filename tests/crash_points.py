@@ -232,7 +232,8 @@ class Stage:
     async def _at_gateway(self, about: list[UUID]) -> list[tuple[str, str, str]]:
         """All money that moved there, whatever it is thought of here: kind, status, amount."""
         references = await self.box.rows(
-            "SELECT id FROM payment WHERE booking_id = ANY(%s) UNION ALL SELECT id FROM payout WHERE settlement_id = ANY(%s)",
+            "SELECT id FROM payment WHERE booking_id = ANY(%s)"
+            " UNION ALL SELECT id FROM payout WHERE settlement_id = ANY(%s)",
             *(about, about),
         )
         moved = []
@@ -240,7 +241,10 @@ class Stage:
             state = await self.sim.state(str(row["id"]))
             for kind, rows in {**state, **{f"stripe {k}": v for k, v in state["stripe"].items()}}.items():
                 if kind in {"transactions", "refunds", "stripe intents", "stripe refunds", "stripe transfers"}:
-                    moved += [(kind, one.get("status", ""), str(one["amount"])) for one in rows]
+                    moved += [
+                        (kind, one.get("status", ""), str(one.get("amount", one.get("amount_refunded"))))
+                        for one in rows
+                    ]
         return sorted(one for one in moved if one[1] != "pending")
 
     async def is_well(self) -> None:
@@ -297,7 +301,13 @@ async def open_stage(url: str, logs: Path) -> AsyncIterator[Stage]:
     async with Receiver(always(200)).listening() as inbox:
         port = free_port()
         around = _around(url, f"http://127.0.0.1:{port}", logs)
-        arguments = ["kiti.simulator", "--port", str(port), "--webhook-url", f"http://127.0.0.1:{inbox.port}/flutterwave"]
+        arguments = [
+            "kiti.simulator",
+            "--port",
+            str(port),
+            "--webhook-url",
+            f"http://127.0.0.1:{inbox.port}/flutterwave",
+        ]
         simulator = Program("simulator", arguments, around, logs / "simulator.log")
         simulator.start()
         sim = Sim(f"http://127.0.0.1:{port}")

@@ -24,6 +24,9 @@ LONGEST_HEAD_BYTES = 65_536
 HEADER_BYTES = 5
 LENGTH_BYTES = 4
 COMMIT = b"COMMIT"
+# How connections of `db.Database` introduce themselves. The queue's own keep its books: that a job begins and is over.
+# To die there is to die before a job's first point or after its last one.
+FLOWS = b"application_name\0kiti\0"
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Notice = Callable[[bytes, bytes], None]
@@ -141,7 +144,10 @@ class Wiretap:
                     points.reach("after COMMIT")
 
             length = await client.readexactly(LENGTH_BYTES)
-            to_server.write(length + await client.readexactly(int.from_bytes(length) - LENGTH_BYTES))
+            greeting = await client.readexactly(int.from_bytes(length) - LENGTH_BYTES)
+            to_server.write(length + greeting)
+            if FLOWS not in greeting:
+                points = Points()  # of nobody's concern
             directions = {
                 asyncio.create_task(_pass_on(client, to_server, asked)),
                 asyncio.create_task(_pass_on(server, to_client, answered)),

@@ -49,9 +49,7 @@ Begins = Callable[[Stage], Awaitable[Case]]
 
 
 @pytest.fixture(scope="module")
-async def stage(
-    server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
+async def stage(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     from tests.conftest import fresh_database
 
     with fresh_database(server_url, template) as url:
