@@ -227,30 +227,31 @@ class Stage:
         async with self.box.db.pool.connection() as connection:
             cursor = await connection.cursor(row_factory=dict_row).execute(END, {"about": about})
             (found,) = await cursor.fetchall()
-        return {**found, "at the gateway": await self._at_gateway(about)}
+        return {**found, "at the gateway": await self.at_gateway(case)}
 
-    async def _at_gateway(self, about: list[UUID]) -> list[tuple[str, str, str]]:
+    async def at_gateway(self, case: Case) -> list[tuple[str, str, str]]:
         """All money that moved there, whatever it is thought of here: kind, status, amount."""
-        references = await self.box.rows(
-            "SELECT id FROM payment WHERE booking_id = ANY(%s)"
-            " UNION ALL SELECT id FROM payout WHERE settlement_id = ANY(%s)",
-            *(about, about),
-        )
+        attempts = await self.box.rows("SELECT id FROM payment WHERE booking_id = ANY(%s)", case.bookings)
         moved = []
-        for row in references:
-            state = await self.sim.state(str(row["id"]))
-            for kind, rows in {**state, **{f"stripe {k}": v for k, v in state["stripe"].items()}}.items():
-                if kind in {"transactions", "refunds", "stripe intents", "stripe refunds", "stripe transfers"}:
-                    moved += [
-                        (kind, one.get("status", ""), str(one.get("amount", one.get("amount_refunded"))))
-                        for one in rows
-                    ]
-        return sorted(one for one in moved if one[1] != "pending")
+        for attempt in attempts:
+            state = await self.sim.state(str(attempt["id"]))
+            kinds = {**state, "stripe refunds": state["stripe"]["refunds"], "intents": state["stripe"]["intents"]}
+            for kind in ("transactions", "refunds", "stripe refunds", "intents"):
+                moved += [_money(kind, row) for row in kinds[kind]]
+        if case.payout is not None:
+            state = await self.sim.state()
+            rows = [*state["transfers"], *state["stripe"]["transfers"]]
+            moved += [_money("transfer", row) for row in rows if str(case.payout) in str(row)]
+        return sorted(one for one in moved if one != ("transactions", "pending", one[2]))
 
     async def is_well(self) -> None:
         """The doctor finds nothing."""
         findings = [finding for finding in await examine(self.house) if not finding.ok]
         assert not findings, findings
+
+
+def _money(kind: str, row: dict[str, Any]) -> tuple[str, str, str]:
+    return kind, row.get("status", "succeeded"), str(row.get("amount", row.get("amount_refunded")))
 
 
 async def ends_alike(stage: Stage, story: Story) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """`python -m tests.crash_worker`: has loaded Kiti, and for each order forks a process that may be killed.
 
-A fork costs a fiftieth of what starting an interpreter does. Each thing that is said is a line of JSON: an order comes
-in; `ready` with the process's number goes out once its house is open; any line lets it begin; `done` with the case as it
-then is goes out, unless it was killed; `ended` with the exit code ends it.
+A fork costs a fiftieth of what starting an interpreter does. Each thing that is said is a line of JSON: an order
+comes in; `ready` with the process's number goes out once its house is open; any line lets it begin; `done` with the
+case as it then is goes out, unless it was killed; `ended` with the exit code ends it.
 """
 
 import asyncio
