@@ -1,4 +1,4 @@
-"""What has become of a payment, step by step, for staff who may see payments. An operator's staff see their own only."""
+"""What has become of a payment, step by step, for staff who may see payments: those of an operator see their own."""
 
 from datetime import datetime
 from typing import Any

@@ -88,9 +88,7 @@ async def settle_payment(
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment)
     if found.state == "created":
-        found = await house.db.run(lambda tx: look_at_unasked(tx, payment=found.id))
-        if found.state == "created" and must_know:
-            raise HintUnanswered("The gateway is only about to be asked for this payment.")
+        found = await _unasked(house, found, must_know=must_know)
         if found.state == "created" or not transaction_id:
             return found  # no gateway was asked, so none has anything to say
     try:
@@ -384,6 +382,14 @@ async def _unreadable(tx: Transaction, payment_id: UUID, reason: str) -> Payment
     await audit.record(tx, events=[event])
     await payments.poll_no_more(tx, payment=payment)
     return await payment_reads.by_id(tx, payment=payment.id)
+
+
+async def _unasked(house: House, payment: Payment, *, must_know: bool) -> Payment:
+    """One whose gateway was not asked: given up if nobody will ask, as it stands if somebody is about to."""
+    now = await house.db.run(lambda tx: look_at_unasked(tx, payment=payment.id))
+    if now.state == "created" and must_know:
+        raise HintUnanswered("The gateway is only about to be asked for this payment.")
+    return now
 
 
 async def _undecided(

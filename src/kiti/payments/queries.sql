@@ -626,14 +626,15 @@ LEFT JOIN LATERAL (
     ORDER BY (charge.currency = payment.currency) DESC, charge.amount DESC, charge.transaction_id ASC
     LIMIT 1
 ) AS came ON TRUE
-CROSS JOIN LATERAL (
-    SELECT
-        CASE
-            WHEN came.currency IS NULL THEN 'not_told'
-            WHEN came.currency <> payment.currency THEN 'other_currency'
-            ELSE 'too_little'
-        END AS kind
-) AS about
+CROSS JOIN
+    LATERAL (
+        SELECT
+            CASE
+                WHEN came.currency IS NULL THEN 'not_told'
+                WHEN came.currency <> payment.currency THEN 'other_currency'
+                ELSE 'too_little'
+            END AS kind
+    ) AS about
 INNER JOIN LATERAL (
     SELECT sum(line.fare)::bigint AS fares FROM every_seat AS line
     WHERE

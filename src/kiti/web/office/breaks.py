@@ -1,6 +1,7 @@
 """Where books differ: the queue with its filters and CSV, one break with all its sides, and the bank's statements."""
 
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Request, Response, get, post

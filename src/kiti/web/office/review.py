@@ -94,7 +94,7 @@ def _fields(house: House, session: Session, wanted: Filter) -> list[Field]:
         choice("gateway", "Gateway", list(house.gateways), wanted.gateway),
         choice("age", "Waits", AGES, wanted.age, everything="however long"),
     ]
-    return [*fields, word("operator", "Operator’s code", wanted.operator)] if sees_all else fields
+    return [*fields, word("operator", "Operator (code)", wanted.operator)] if sees_all else fields
 
 
 def _rows(waiting: Queue) -> Iterator[tuple[Cell, ...]]:

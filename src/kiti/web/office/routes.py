@@ -41,6 +41,7 @@ from kiti.web.office.entry import (
     session_secret,
 )
 from kiti.web.office.hooks import ROUTES as HOOKS
+from kiti.web.office.messages import ROUTES as MESSAGES
 from kiti.web.office.money import ROUTES as MONEY
 from kiti.web.office.payments import ROUTES as PAYMENTS
 from kiti.web.office.refunds import ROUTES as REFUNDS
@@ -174,7 +175,7 @@ OFFICE = Router(
     path=HOME,
     route_handlers=[
         *(ask_password, log_in, log_out, end_others, show_office),
-        *(*PAYMENTS, *REVIEW, *MONEY, *COUNTER, *BREAKS, *DISPUTES, *REFUNDS, *SETTLEMENTS, *HOOKS),
+        *(*PAYMENTS, *REVIEW, *MONEY, *COUNTER, *BREAKS, *DISPUTES, *REFUNDS, *SETTLEMENTS, *MESSAGES, *HOOKS),
     ],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )

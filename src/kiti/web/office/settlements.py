@@ -149,15 +149,13 @@ def _filter(request: Request[Any, Any, Any]) -> Filter:
 def _fields(staff: Staff, wanted: Filter) -> list[Field]:
     fields = [
         choice("state", "State", get_args(State), wanted.state or ""),
-        day("since", "Days from", wanted.since),
+        day("since", "From", wanted.since),
         day("until", "To", wanted.until),
     ]
-    return fields if staff.operator else [*fields, word("operator", "Operator’s code", wanted.operator)]
+    return fields if staff.operator else [*fields, word("operator", "Operator (code)", wanted.operator)]
 
 
-async def _page(
-    house: House, staff: Staff, wanted: Filter, *, before: UUID | None = None, limit: int = PAGE
-) -> Page:
+async def _page(house: House, staff: Staff, wanted: Filter, *, before: UUID | None = None, limit: int = PAGE) -> Page:
     return await list_settlements(
         house,
         staff=staff,
@@ -216,7 +214,8 @@ def _after(request: Request[Any, Any, Any]) -> tuple[UUID, UUID] | None:
 ROUTES = [
     show_settlements,
     export_settlements,
-    show_settlement, download,
+    show_settlement,
+    download,
     approve_settlement,
     pay_settlement,
     ask_about_payout,
