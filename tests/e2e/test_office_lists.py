@@ -44,7 +44,7 @@ async def test_a_payment_is_opened_from_the_list_and_tells_its_steps(arrive: Arr
     await expect(grace.page.get_by_role("heading", name=f"Payment of {booking['reference']}")).to_be_visible()
     steps = grace.page.get_by_role("region", name="Table of steps").locator("tbody th")
     assert await steps.all_inner_texts() == ["created", "submitting", "pending", "captured"]
-    await expect(grace.page.locator("body")).to_contain_text("Pearl Coaches’s part")
+    await expect(grace.page.locator("dt", has_text="part")).to_contain_text("Pearl Coaches")
     lake = await arrive(desktop=True)
     await log_in(lake, await employ(house.box.db, "operator_finance", "lake"))
     answer = await lake.page.goto(f"/office/payments/{payment['paymentId']}")

@@ -102,6 +102,8 @@ async def test_a_statement_that_was_paid_is_told_to_its_operator_and_the_platfor
             " INNER JOIN webhook_endpoint ON webhook_endpoint.id = hook_delivery.endpoint_id"
         )
         assert {row["operator_id"] for row in await earnings.box.rows(whom)} == {None, earnings.pearl}
+        for table in ("hook_event", "webhook_endpoint"):
+            await earnings.box.rows(f"DELETE FROM {table}")
 
 
 async def test_money_that_a_person_sends_back_is_told_with_its_purpose(fresh_url: str, box: Box) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
@@ -95,7 +96,7 @@ async def test_the_export_is_what_the_filter_lets_through(house: RunningHouse) -
     payment = await house.initiate(booking)
     await house.sim.pay(payment, amount=100, force=True)
     await house.payment_until(payment, "REVIEW")
-    async with await at_desk(house, await employ(house.box.db, "platform_finance")) as browser:
+    async with aclosing(await at_desk(house, await employ(house.box.db, "platform_finance"))) as browser:
         rows = await _export(browser, "reason=too_little&operator=pearl")
         row = rows[payment["paymentId"]]
         assert (row["about"], row["reference"], row["gateway"]) == (
