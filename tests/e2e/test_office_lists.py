@@ -98,7 +98,7 @@ async def test_the_command_line_lists_and_resends_what_was_given_up(house: Runni
 async def test_statements_and_disputes_are_exported_as_they_are_filtered(arrive: Arrive, house: RunningHouse) -> None:
     grace = await arrive(desktop=True)
     await log_in(grace, await employ(house.box.db), path="/office/disputes")
-    await grace.page.get_by_label("Show").select_option("lost")
+    await grace.page.get_by_label("State").select_option("lost")
     await grace.page.get_by_role("button", name="Show").click()
     export = grace.page.get_by_role("link", name="Export CSV")
     await expect(export).to_have_attribute("href", "/office/disputes.csv?state=lost")

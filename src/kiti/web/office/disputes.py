@@ -115,7 +115,7 @@ def _filter(request: Request[Any, Any, Any], house: House) -> Filter:
 
 def _fields(house: House, wanted: Filter) -> list[Field]:
     return [
-        choice("state", "Show", [*TRANSITIONS, ALL], wanted.state, everything="what waits"),
+        choice("state", "State", [*TRANSITIONS, ALL], wanted.state, everything="what waits"),
         choice("gateway", "Gateway", list(house.gateways), wanted.gateway),
     ]
 
