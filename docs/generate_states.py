@@ -50,21 +50,22 @@ MACHINES = (
     Machine(
         title="Payment",
         source="kiti.payments.model.PAYMENT_TRANSITIONS",
-        begins="submitting",
+        begins="created",
         intro=(
-            "One attempt to pay; of one booking one is open at a time (`submitting`, `unknown`, `pending`,"
+            "One attempt to pay; of one booking one is open at a time (`created`, `submitting`, `unknown`, `pending`,"
             " `requires_action`, `authorised`). What the gateway took is a row of `charge`, whatever the state of the"
             " attempt."
         ),
         meanings={
-            "submitting": "Written down; the gateway is being asked for a page.",
+            "created": "Written down; nobody was asked yet, and after some seconds nobody will be.",
+            "submitting": "The gateway is being asked for a page, or to ask a phone.",
             "unknown": "The gateway's answer was lost; it is looked up, never asked again.",
             "pending": "The page is open, or the traveller's bank has not decided.",
             "requires_action": "The traveller is before a question of their bank's.",
             "authorised": "The bank keeps the money ready; the seats are kept while it is being captured.",
             "captured": "The gateway has the money.",
             "failed": "Declined, or the gateway never got the request.",
-            "expired": "Nobody paid while the page was open.",
+            "expired": "Nobody paid while the page was open, or nobody was ever asked.",
             "cancelled": "The traveller gave the booking up before paying.",
             "review": "The money is not what was asked for: a person must look.",
         },
@@ -131,7 +132,7 @@ MACHINES = (
             "queued": "To be sent when its time has come.",
             "sending": "Somebody has taken it; if they die, it is queued or parked after some minutes.",
             "sent": "The mail server or the provider has it.",
-            "parked": "Given up: hopeless, out of date, tried too often, or twice in doubt. It says why.",
+            "parked": "Given up: hopeless, out of date, tried too often, or twice in doubt. It says why. A person may send it again.",
         },
         transitions=MESSAGE,
     ),

@@ -63,13 +63,14 @@ class Earnings(Office):
                 expires_at=held.expires_at,
                 poll_seconds=60,
             )
+            await payments.submit(tx, payment=attempt)
         truth = Captured(
-            transaction_id=str(attempt.int % 10**9),
-            reference=str(attempt),
+            transaction_id=str(attempt.id.int % 10**9),
+            reference=str(attempt.id),
             amount=Money(held.amount + more, currency),
             fee_exact=Decimal(fee),
         )
-        paid = await self.house.captures.submit(Capture(payment=attempt, booking=held.booking, truth=truth))
+        paid = await self.house.captures.submit(Capture(payment=attempt.id, booking=held.booking, truth=truth))
         assert isinstance(paid, Payment), paid
         return held
 

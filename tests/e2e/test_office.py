@@ -311,7 +311,8 @@ async def test_the_office_is_accessible(arrive: Arrive, house: RunningHouse) -> 
         await grace.page.goto("/office/login")
         await _is_accessible(grace)
         await log_in(grace, who)
-        for path in ("/office", "/office/payments", "/office/review"):
+        one = f"/office/payments/{payment['paymentId']}"
+        for path in ("/office", "/office/payments", one, "/office/review", "/office/messages", "/office/settlements"):
             await grace.page.goto(path)
             await _is_accessible(grace)
 

@@ -1,7 +1,8 @@
 """Statements over the API, in the office and on the command line, as those see them who may."""
 
+import csv
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -112,6 +113,7 @@ async def test_the_office_shows_a_statement_and_one_person_approves_it_for_anoth
     assert path in listed
     assert "UGX\u00a0180,000" in listed
     assert path not in (await approver.get("/office/settlements?state=paid")).text
+    await _is_exported_as_filtered(approver, str(row["id"]))
     page = (await approver.get(path)).text
     assert "Approve" in page
     assert (await approver.get(f"{path}/csv")).content.startswith(b"booking,trip")
@@ -137,3 +139,27 @@ async def test_the_office_shows_a_statement_and_one_person_approves_it_for_anoth
     assert (await strangers.get(f"{path}/pdf")).status_code == 403
     for browser in (approver, payer, theirs, strangers):
         await browser.aclose()
+
+
+async def _is_exported_as_filtered(browser: httpx.AsyncClient, statement: str) -> None:
+    """By state, operator, and days that the period has in common with the filter."""
+
+    async def export(query: str) -> list[dict[str, str]]:
+        answer = await browser.get(f"/office/settlements.csv?{query}")
+        assert answer.status_code == 200, answer.text
+        return list(csv.DictReader(answer.text.splitlines()))
+
+    (line,) = await export("state=draft&operator=pearl")
+    assert (line["statement"], line["currency"], line["net"]) == (statement, "UGX", "180000")
+    first, last = date.fromisoformat(line["first day"]), date.fromisoformat(line["last day"])
+    one = timedelta(days=1)
+    for query, found in (
+        (f"since={last}", [line]),
+        (f"until={first}", [line]),
+        (f"since={first - one}&until={last + one}", [line]),
+        (f"since={last + one}", []),
+        (f"until={first - one}", []),
+        ("state=paid", []),
+        ("operator=lake", []),
+    ):
+        assert await export(query) == found, query

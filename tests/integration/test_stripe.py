@@ -80,7 +80,7 @@ async def test_a_seat_is_authorised_captured_and_ticketed(house: RunningHouse) -
     steps = await house.box.rows(
         "SELECT to_state FROM payment_history WHERE payment_id = %s ORDER BY id", payment["paymentId"]
     )
-    assert [step["to_state"] for step in steps] == ["submitting", "pending", "authorised", "captured"]
+    assert [step["to_state"] for step in steps] == ["created", "submitting", "pending", "authorised", "captured"]
     assert (await house.charges(booking))[0]["fee_exact"] == STANDARD_UGX * 29 / 1000
     await house.is_well()
 

@@ -10,7 +10,8 @@ from kiti.core.ids import first_id_at, new_id
 from kiti.core.settings import load
 from kiti.payments.reads import PaymentLine
 from kiti.web.office.entry import login_cookie, office_path, session_cookie
-from kiti.web.office.money import _csv, age
+from kiti.web.office.payments import COLUMNS, cells
+from kiti.web.office.tables import age, csv_text
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_a_cell_that_a_spreadsheet_would_calculate_stays_text() -> None:
         created_at=datetime(2026, 11, 24, 9, 30, tzinfo=UTC),
     )
     harmless = msgspec.structs.replace(line, failure_reason=None, state="unknown")
-    head, first, second = _csv([line, harmless]).splitlines()
+    head, first, second = csv_text(COLUMNS, [cells(line), cells(harmless)]).splitlines()
     assert head == "payment,reference,made,status,amount,currency,method,gateway,reason"
     made = "00000000-0000-0000-0000-000000000001,K7MPQR,2026-11-24T09:30:00Z"
     assert first == f'{made},failed,1500.50,KES,CARD,flutterwave,"\'=HYPERLINK(""https://evil.example"")"'

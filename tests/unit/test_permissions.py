@@ -26,6 +26,7 @@ TABLE: dict[Permission, str] = {
     "settlements.approve": "..xx",
     "staff.manage": "...x",
     "hooks.manage": ".x.x",
+    "messages.resend": "x.xx",
 }
 ROLES: tuple[Role, ...] = get_args(Role)
 

@@ -102,7 +102,7 @@ async def ask_again(tx: Transaction, *, dispute: Dispute, retry_after_seconds: i
 
 async def answer_taken(tx: Transaction, *, dispute: Dispute) -> None:
     """The gateway has our answer. Nothing where it has ended the dispute meanwhile."""
-    await tx.execute(
+    changed = await tx.execute(
         sql.answered,
         booking=dispute.booking_id,
         id=dispute.id,
@@ -110,6 +110,8 @@ async def answer_taken(tx: Transaction, *, dispute: Dispute) -> None:
         answer_state="sent",
         failure="",
     )
+    if changed == 1:
+        await _note(tx, dispute=dispute, actor=dispute.gateway, to="open, answer sent", reason="The gateway has it.")
 
 
 async def answer_refused(tx: Transaction, *, dispute: Dispute, reason: str) -> None:

@@ -158,6 +158,7 @@ FROM dispute
 INNER JOIN booking ON dispute.booking_id = booking.id
 WHERE
     dispute.state = any(%(states)s::text[])
+    AND (%(gateway)s::text = '' OR dispute.gateway = %(gateway)s)
     AND (NOT %(waiting)s::boolean OR dispute.state = 'open' OR dispute.attention <> '')
 ORDER BY
     (dispute.state = 'open') DESC, (dispute.attention <> '') DESC, dispute.answer_by ASC, dispute.opened_at DESC,

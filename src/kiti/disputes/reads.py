@@ -53,9 +53,16 @@ async def oldest_open(reader: Reader, *, gateway: str) -> datetime | None:
     return (await reader.one(sql.oldest_open, _At, gateway=gateway)).at
 
 
-async def lines(reader: Reader, *, states: Collection[DisputeState], is_waiting: bool, limit: int) -> list[DisputeLine]:
-    """Disputes in these states, the most urgent first; `is_waiting` leaves out what nobody has to look at."""
-    return await reader.many(sql.office_lines, _line, states=list(states), waiting=is_waiting, limit=limit)
+async def lines(
+    reader: Reader, *, states: Collection[DisputeState], is_waiting: bool, limit: int, gateway: str = ""
+) -> list[DisputeLine]:
+    """Disputes in these states, of one gateway or (with "") of all, the most urgent first.
+
+    `is_waiting` leaves out what nobody has to look at.
+    """
+    return await reader.many(
+        sql.office_lines, _line, states=list(states), waiting=is_waiting, gateway=gateway, limit=limit
+    )
 
 
 async def history(reader: Reader, *, dispute: Dispute) -> list[Step]:

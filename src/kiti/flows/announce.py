@@ -4,6 +4,7 @@
 details here is its state at that moment, without anything about a person; see `docs/integrators.md`.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +12,11 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.gateways.gateway import Captured
 from kiti.hooks import actions as hooks
+from kiti.hooks import reads as hook_reads
 from kiti.hooks.model import Announcement, EventType
 from kiti.network.model import TripDetail
 from kiti.payments.model import Payment, Purpose
+from kiti.settlements.model import Settlement
 from kiti.tickets.model import Ticket
 
 # As the API calls them.
@@ -32,6 +35,11 @@ async def announce(tx: Transaction, *announcements: Announcement) -> None:
     await hooks.announce(tx, announcements=announcements)
 
 
+async def listened_to(tx: Transaction, type_: EventType) -> Callable[[], Awaitable[bool]]:
+    """Ask whether anybody listens, for whoever would have to make many announcements; the answer, when called for."""
+    return await hook_reads.listened_to(tx, type_=type_)
+
+
 async def announce_cancelled_trip(tx: Transaction, detail: TripDetail, *, reason: str) -> None:
     """An operator does not run a trip. What becomes of its bookings is told by themselves."""
     trip = detail.trip
@@ -46,6 +54,26 @@ async def announce_cancelled_trip(tx: Transaction, detail: TripDetail, *, reason
             "status": "CANCELLED",
             "departsAt": trip.departs_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "reason": reason,
+        },
+    )
+
+
+async def announce_paid_settlement(tx: Transaction, settlement: Settlement, *, payout: UUID) -> None:
+    """A gateway says that what an operator has earned has arrived. Where it goes is not told."""
+    await hooks.announce_of_operator(
+        tx,
+        type_="settlement.paid",
+        subject=settlement.id,
+        operator=settlement.operator_id,
+        data={
+            "settlementId": str(settlement.id),
+            "payoutId": str(payout),
+            "operator": settlement.operator_code,
+            "status": "PAID",
+            "periodStart": settlement.first_day.isoformat(),
+            "periodEnd": settlement.last_day.isoformat(),
+            "currency": settlement.currency,
+            "amount": settlement.net,
         },
     )
 

@@ -158,7 +158,7 @@ async def hand_out(house: House, *, refund: UUID, counter: str = "", staff: Staf
 
 async def gives_way(tx: Transaction, *, attempt: Payment, method: str) -> bool:
     """Call off an attempt in cash that nobody has paid, as the traveller chooses another way. The booking is locked."""
-    if attempt.gateway != GATEWAY or method == "CASH" or attempt.state not in {"submitting", "pending"}:
+    if attempt.gateway != GATEWAY or method == "CASH" or attempt.state not in {"created", "submitting", "pending"}:
         return False
     if await cash_reads.receipt_of_payment(tx, payment=attempt.id) is not None:
         return False

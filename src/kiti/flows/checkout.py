@@ -1,7 +1,8 @@
 """Checkout: write the intent down, hold the seats for as long as paying takes, ask the gateway for a page or a prompt.
 
-One transaction before the gateway is called and one after; nothing is locked in between. A crash in between
-leaves an attempt that the poller finds and settles.
+The attempt is `created` in one transaction and `submitting` in the next, just before the gateway is called; the answer
+is written down in a third, and nothing is locked in between. A crash leaves an attempt that the next call to pay or the
+poller carries on: what is `created` was asked of nobody, what is `submitting` is looked up.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from kiti.fees import actions as fees
 from kiti.fees import reads as fee_reads
 from kiti.fees.model import on_top
 from kiti.flows import cash, payment_options
+from kiti.flows.attempts import give_up_unasked
 from kiti.flows.holds import HoldLapsed, can_board, hold_until
 from kiti.flows.house import House
 from kiti.flows.payment_options import GatewayAtFault, Way
@@ -46,6 +48,7 @@ from kiti.gateways.gateway import (
 )
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
+from kiti.payments.actions import PaymentChanged
 from kiti.payments.model import Channel, Payment
 
 log = structlog.get_logger(__name__)
@@ -110,13 +113,14 @@ async def initiate(house: House, intent: Intent) -> Opened:
         _check_due(Money(standing.amount, standing.currency), standing.fee, intent)
         return Opened(payment=standing, is_new=False)
     gateway = house.gateway(payment_options.first_awake(house, fitting).gateway)
-    payment, booking = await house.db.run(lambda tx: _open(tx, intent, gateway))
+    opened, booking = await house.db.run(lambda tx: _open(tx, intent, gateway))
     if booking is None:
         # Somebody else's attempt, opened meanwhile or still without an answer: perhaps its page comes in a moment.
         standing = await _standing_attempt(house, intent.booking)
         if standing is None:
             raise GatewayUnclear(STILL_UNCLEAR)
         return Opened(payment=standing, is_new=False)
+    payment = await _submit(house, opened)
     answer = await _ask(house, gateway, payment, booking)
     return Opened(payment=await _record_answer(house, payment, answer), is_new=True)
 
@@ -125,13 +129,14 @@ async def _standing_attempt(house: House, booking: UUID) -> Payment | None:
     """The open attempt with its page or prompt; one that lost its gateway's answer is looked up, never sent again.
 
     That a gateway does not know a page's reference proves that nobody can pay there. A phone may be asked a moment
-    after the gateway was looked at, so for a direct charge it proves nothing yet.
+    after the gateway was looked at, so for a direct charge it proves nothing yet. An attempt that was abandoned before
+    anybody was asked stands in nobody's way.
     """
     waited = 0.0
     while True:
         async with house.db.reader() as reader:
             payment = await payment_reads.newest_of_booking(reader, booking=booking)
-        if payment is None or not payment.is_open:
+        if payment is None or not payment.is_open or payment.is_abandoned:
             return None
         if payment.checkout_url is not None or payment.state == "pending":
             return payment
@@ -150,7 +155,7 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
     booking = await bookings.lock(tx, booking=intent.booking)
     _check_holding(booking)
     newest = await payment_reads.newest_of_booking(tx, booking=booking.id)
-    if newest is not None and newest.is_open and not await cash.gives_way(tx, attempt=newest, method=intent.method):
+    if newest is not None and not await _makes_way(tx, newest, intent):
         return newest, None
     lines = await booking_reads.seats_of(tx, bookings=[booking.id])
     parts = quote(await fee_reads.rules(tx), booking, lines, method=intent.method)
@@ -169,7 +174,7 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
         await hold_until(tx, booking=booking, until=until)
     if booking.state == "held":
         booking = await bookings.move(tx, booking=booking, to="awaiting_payment")
-    payment = await payments.open_attempt(
+    opened = await payments.open_attempt(
         tx,
         booking=booking.id,
         gateway=gateway.name,
@@ -183,7 +188,7 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
         channel=intent.channel,
         phone=intent.phone if intent.channel == "direct" else "",
     )
-    await fees.put(tx, payment=payment, parts=parts)
+    await fees.put(tx, payment=opened.id, parts=parts)
     await audit.record(
         tx,
         events=[
@@ -191,11 +196,33 @@ async def _open(tx: Transaction, intent: Intent, gateway: Gateway) -> tuple[Paym
                 subject=booking.id,
                 actor=intent.actor,
                 action="payment.opened",
-                detail={"payment": str(payment), "gateway": gateway.name},
+                detail={"payment": str(opened.id), "gateway": gateway.name},
             )
         ],
     )
-    return await payment_reads.by_id(tx, payment=payment), booking
+    return opened, booking
+
+
+async def _makes_way(tx: Transaction, newest: Payment, intent: Intent) -> bool:
+    """Whether another attempt may be opened. The booking is locked."""
+    if not newest.is_open:
+        return True
+    if newest.is_abandoned:
+        await give_up_unasked(tx, payment=newest)
+        return True
+    return await cash.gives_way(tx, attempt=newest, method=intent.method)
+
+
+async def _submit(house: House, opened: Payment) -> Payment:
+    """Win the right to ask the gateway. Raises HoldLapsed, GatewayUnclear where it was called off meanwhile."""
+    try:
+        return await house.db.run(lambda tx: payments.submit(tx, payment=opened))
+    except PaymentChanged as error:
+        async with house.db.reader() as reader:
+            booking = await booking_reads.by_id(reader, booking=opened.booking_id)
+        if not booking.is_holding:
+            raise HoldLapsed("The hold ended meanwhile. Search again: the seats may still be free.") from error
+        raise GatewayUnclear(STILL_UNCLEAR) from error
 
 
 def _check_holding(booking: Booking) -> None:

@@ -75,7 +75,7 @@ async def take_for(
         newest = await payment_reads.newest_of_booking(reader, booking=booking)
         price = await _price(reader, found, await booking_reads.seats_of(reader, bookings=[booking]))
     if newest is None or not _is_for_counter(newest, found):
-        if newest is not None and newest.is_open:
+        if newest is not None and newest.is_open and not newest.is_abandoned:
             raise WrongState(f"The traveller is paying through {newest.gateway}. Wait until that has ended.")
         cash.check_due(price, amount=amount, currency=currency)
         intent = Intent(
@@ -111,5 +111,5 @@ def _due(booking: Booking, payment: Payment | None, price: Money) -> Money | Non
     if payment is not None and payment.gateway == GATEWAY and payment.state in TAKABLE:
         is_unpaid = booking.state in {"held", "awaiting_payment", "expired"}
         return payment.total if is_unpaid else None
-    is_open_elsewhere = payment is not None and payment.is_open
+    is_open_elsewhere = payment is not None and payment.is_open and not payment.is_abandoned
     return price if booking.is_holding and not is_open_elsewhere else None

@@ -20,6 +20,7 @@ from kiti.bookings.actions import WrongState
 from kiti.bookings.model import BookedSeat, Booking
 from kiti.core.errors import KitiError, NotFound
 from kiti.db import Database, Transaction
+from kiti.flows.announce import announce, listened_to, of_booking
 from kiti.flows.grouping import LANES, MAX_QUEUE, GroupCommit
 from kiti.flows.house import House
 from kiti.flows.plan import SeatsTaken
@@ -217,10 +218,13 @@ async def _in_batches(db: Database, sweep: Callable[[Transaction], Awaitable[int
 
 
 async def _expire_batch(tx: Transaction) -> int:
+    is_heard = await listened_to(tx, "booking.expired")
     ids = await bookings.expire_due(tx, limit=SWEEP_BATCH)
     if ids:
         await seats.release_bookings(tx, bookings=ids)
         await audit.record(tx, events=[Event(subject=id_, actor="sweeper", action="booking.expired") for id_ in ids])
+        if await is_heard():
+            await announce(tx, *(of_booking("booking.expired", id_) for id_ in ids))
     return len(ids)
 
 

@@ -18,13 +18,13 @@ from kiti.flows.refunds import retry_refund
 from kiti.flows.settle import settle_payment
 from kiti.flows.staff import require
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import OpenBreak, Payment, PaymentState, Refund
-from kiti.payments.reads import PaymentLine, RefundLine, ReviewLine
+from kiti.payments.model import Payment, PaymentState, Refund
+from kiti.payments.reads import PaymentLine
 from kiti.people.model import Staff
 
 Status = Literal["pending", "paid", "failed", "expired", "review"]
 STATES: Mapping[Status, tuple[PaymentState, ...]] = {
-    "pending": ("submitting", "unknown", "pending", "requires_action", "authorised"),
+    "pending": ("created", "submitting", "unknown", "pending", "requires_action", "authorised"),
     "paid": ("captured",),
     "failed": ("failed", "cancelled"),
     "expired": ("expired",),
@@ -33,7 +33,6 @@ STATES: Mapping[Status, tuple[PaymentState, ...]] = {
 STATUS_OF: Mapping[PaymentState, Status] = {state: status for status, states in STATES.items() for state in states}
 
 PAGE_LINES = 50
-QUEUE_LINES = 200
 EXPORT_LINES = 10_000
 USUAL_DAYS = 30
 LONGEST_DAYS = 370
@@ -55,14 +54,6 @@ class Lines(msgspec.Struct, frozen=True):
     next_before: UUID | None
 
 
-class Queue(msgspec.Struct, frozen=True):
-    """What waits for a person, the longest waiting first."""
-
-    reviews: Sequence[ReviewLine]
-    refunds: Sequence[RefundLine]
-    unclaimed: Sequence[OpenBreak] = ()
-
-
 def timezone_of(staff: Staff) -> str:
     """In whose time somebody thinks of days."""
     return "UTC" if staff.operator is None else staff.operator.timezone
@@ -79,11 +70,24 @@ def filter_of(staff: Staff, *, status: str, since: str, until: str) -> Filter:
 
 def days_of(since: str, until: str, *, today: date, usual: int, longest: int) -> tuple[date, date]:
     """The first and the last day as they were typed, "" for the usual number up to today; raises InvalidInput."""
-    last = _day(until, "until") or today
-    first = _day(since, "since") or last - timedelta(days=usual)
+    last = day_of(until, "until") or today
+    first = day_of(since, "since") or last - timedelta(days=usual)
     if not timedelta() <= last - first <= timedelta(days=longest):
         raise InvalidInput("since", f"Choose at most {longest} days, the first one first.")
     return first, last
+
+
+def day_of(typed: str, field: str) -> date | None:
+    """A day as it was typed, None for ""; raises InvalidInput."""
+    if not typed:
+        return None
+    try:
+        day = date.fromisoformat(typed)
+    except ValueError:
+        day = None
+    if day is None or not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise InvalidInput(field, "Write the day as 2026-11-24.")
+    return day
 
 
 async def payments(
@@ -103,19 +107,6 @@ async def payments(
             limit=limit + 1,
         )
     return Lines(found[:limit], found[limit - 1].id if len(found) > limit else None)
-
-
-async def queue(house: House, *, staff: Staff) -> Queue:
-    """The first of what waits for a person. Raises NotAllowed."""
-    require(staff, "payments.see")
-    require(staff, "refunds.see")
-    async with house.db.reader() as reader:
-        return Queue(
-            await payment_reads.office_reviews(reader, operator=staff.bound, limit=QUEUE_LINES),
-            await payment_reads.office_refunds(reader, operator=staff.bound, limit=QUEUE_LINES),
-            # Whose it is nobody knows, so it is the platform's to find out.
-            await payment_reads.unclaimed(reader, limit=QUEUE_LINES) if staff.bound is None else (),
-        )
 
 
 async def ask_gateway(house: House, *, staff: Staff, payment: UUID) -> Payment:
@@ -139,15 +130,3 @@ async def _note(house: House, booking: UUID, staff: Staff, action: str, detail: 
         await audit.record(tx, events=[Event(subject=booking, actor=staff.actor, action=action, detail=detail)])
 
     await house.db.run(work)
-
-
-def _day(typed: str, field: str) -> date | None:
-    if not typed:
-        return None
-    try:
-        day = date.fromisoformat(typed)
-    except ValueError:
-        day = None
-    if day is None or not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise InvalidInput(field, "Write the day as 2026-11-24.")
-    return day

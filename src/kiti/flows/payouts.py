@@ -13,6 +13,7 @@ from kiti.audit.model import Event
 from kiti.core.errors import InvalidInput, NotAllowed
 from kiti.core.money import Money
 from kiti.db import Transaction
+from kiti.flows.announce import announce_paid_settlement
 from kiti.flows.house import House
 from kiti.flows.staff import require
 from kiti.gateways.gateway import GatewayPayout, Missing, PayoutRequest, Payouts, Rejected, Unknown
@@ -207,6 +208,8 @@ async def _end(
         )
         settlement = await reads.by_id(tx, settlement=payout.settlement_id)
         await settlements.move(tx, settlement=settlement, to=settlement_state)
+        if settlement_state == "paid":
+            await announce_paid_settlement(tx, settlement, payout=payout.id)
         if entries:
             await ledger.post(
                 tx,

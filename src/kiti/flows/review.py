@@ -30,6 +30,7 @@ from kiti.flows.prices import shares_of
 from kiti.flows.settle import adopt, give_back_rest, settle_payment
 from kiti.flows.staff import require
 from kiti.gateways.gateway import Authorised, Captured, Declined, Missing, Pending, Unknown, UnreadableAmount
+from kiti.hooks.model import Announcement
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import accepted
 from kiti.payments import actions as payments
@@ -217,9 +218,16 @@ async def _refund(tx: Transaction, house: House, payment_id: UUID, reason: str, 
     if any(charge.disputed for charge in case.charges):
         raise WrongState("The traveller's bank wants this money back. Until that is decided it cannot be sent back.")
     await payments.move(tx, payment=payment, to="captured", reason=f"sent back: {reason}")
+    await announce(tx, *(_taken(payment, charge) for charge in case.charges))
     await give_back_rest(tx, house, payment)
     await _note(tx, case.booking.id, staff, "payment.sent_back", {"payment": str(payment.id), "reason": reason})
     return await payment_reads.by_id(tx, payment=payment.id)
+
+
+def _taken(payment: Payment, charge: Charge) -> Announcement:
+    """What integrators are told of money that was in review and buys nothing."""
+    amount = Money(charge.amount, charge.currency)
+    return of_payment("payment.captured", payment, amount=amount, purpose=charge.purpose.upper())
 
 
 async def _ask(house: House, payment_id: UUID, reason: str, staff: Staff) -> Payment:

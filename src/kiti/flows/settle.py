@@ -25,6 +25,7 @@ from kiti.db import Transaction
 from kiti.fees import reads as fee_reads
 from kiti.fees.model import Part
 from kiti.flows.announce import announce, captured, of_booking, of_payment
+from kiti.flows.attempts import back_to_hold, look_at_unasked
 from kiti.flows.authorise import take_or_let_go
 from kiti.flows.equivalent_seats import take_instead
 from kiti.flows.holds import can_board, hold_until, wants_of
@@ -60,8 +61,6 @@ from kiti.tickets import actions as tickets
 FIRST_WAIT_SECONDS = 20
 LONGEST_WAIT_SECONDS = 6 * 3600
 POLL_FOR_SECONDS = 3 * 86_400
-# A traveller who has been declined gets this long to try again, even if the hold would be over.
-RETRY_GRACE_MINUTES = 3
 # While the outcome is unknown the hold is kept this far ahead, up to its cap.
 PENDING_HOLD_MINUTES = 5
 # ... and asked about often enough that it cannot lapse between two answers.
@@ -88,6 +87,10 @@ async def settle_payment(
     """
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment)
+    if found.state == "created":
+        found = await _unasked(house, found, must_know=must_know)
+        if found.state == "created" or not transaction_id:
+            return found  # no gateway was asked, so none has anything to say
     try:
         hinted = await _ask_about_hint(house, found, transaction_id)
         truth = await _whole_truth(house, found, hinted)
@@ -125,7 +128,7 @@ async def fail_attempt(
 ) -> None:
     """The attempt came to nothing: say why, and give up what it had added to the hold."""
     await payments.move(tx, payment=payment, to="failed", reason=reason)
-    await _after_attempt(tx, booking)
+    await back_to_hold(tx, booking)
     await occasions.failed(tx, booking=booking, attempt=payment.id, channels=channels)
     await announce(tx, of_payment("payment.failed", payment, reason=reason))
     await audit.record(
@@ -382,6 +385,14 @@ async def _unreadable(tx: Transaction, payment_id: UUID, reason: str) -> Payment
     return await payment_reads.by_id(tx, payment=payment.id)
 
 
+async def _unasked(house: House, payment: Payment, *, must_know: bool) -> Payment:
+    """One whose gateway was not asked: given up if nobody will ask, as it stands if somebody is about to."""
+    now = await house.db.run(lambda tx: look_at_unasked(tx, payment=payment.id))
+    if now.state == "created" and must_know:
+        raise HintUnanswered("The gateway is only about to be asked for this payment.")
+    return now
+
+
 async def _undecided(
     tx: Transaction, house: House, payment_id: UUID, truth: Pending | Missing | Unknown, *, give_up: bool
 ) -> Payment:
@@ -400,12 +411,12 @@ async def _undecided(
     elif "expired" in PAYMENT_TRANSITIONS[payment.state] and _is_unanswered(payment, truth):
         why = "Nobody approved it on the phone in time." if payment.is_direct else NOBODY_PAID
         await payments.move(tx, payment=payment, to="expired", reason=why)
-        await _after_attempt(tx, booking)
+        await back_to_hold(tx, booking)
     elif payment.is_open and age_seconds > POLL_FOR_SECONDS:
         # Nobody will ask any more, so it must not look as if somebody would.
         reason = "The gateway has not said for days how this payment ended. Look at it in its dashboard."
         await payments.move(tx, payment=payment, to="review", reason=reason)
-        await _after_attempt(tx, booking)
+        await back_to_hold(tx, booking)
         await announce(tx, of_payment("payment.review", payment, reason=reason))
     elif payment.is_open and isinstance(truth, Pending | Unknown) and booking.is_holding:
         await _keep_hold(tx, booking)
@@ -441,22 +452,6 @@ async def _keep_hold(tx: Transaction, booking: Booking) -> None:
     """Somebody is paying right now: the hold does not lapse under them before its cap."""
     until = min(booking.now + timedelta(minutes=PENDING_HOLD_MINUTES), booking.hold_cap_at)
     if until > booking.hold_expires_at:
-        await hold_until(tx, booking=booking, until=until)
-
-
-async def _after_attempt(tx: Transaction, booking: Booking) -> None:
-    """Back to an ordinary hold: its own end, or a short grace in which to try again."""
-    if booking.state == "expired":
-        # Seats that were kept for a late authorisation, after the hold was over.
-        await seats.release(tx, wants=wants_of(await booking_reads.seats_of(tx, bookings=[booking.id])))
-    if booking.state != "awaiting_payment":
-        return
-    await bookings.move(tx, booking=booking, to="held")
-    if booking.is_lapsed:
-        return
-    grace = min(booking.now + timedelta(minutes=RETRY_GRACE_MINUTES), booking.hold_expires_at)
-    until = max(booking.hold_until, grace)
-    if until < booking.hold_expires_at:
         await hold_until(tx, booking=booking, until=until)
 
 

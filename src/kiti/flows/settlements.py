@@ -9,7 +9,7 @@ Who may do what to one, so that no money goes out by one person alone:
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 import msgspec
@@ -146,11 +146,22 @@ async def list_settlements(
     state: State | None = None,
     before: UUID | None = None,
     limit: int = PAGE,
+    since: date | None = None,
+    until: date | None = None,
 ) -> Page:
-    """A page of the statements that somebody may see. Raises NotAllowed."""
+    """A page of the statements that somebody may see, with a day from `since` to `until` in them. Raises NotAllowed."""
     require(staff, "settlements.see")
     async with house.db.reader() as reader:
-        found = await reads.page(reader, operator=staff.bound, code=code, state=state, before=before, limit=limit + 1)
+        found = await reads.page(
+            reader,
+            operator=staff.bound,
+            code=code,
+            state=state,
+            before=before,
+            since=since,
+            until=until,
+            limit=limit + 1,
+        )
     return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
 

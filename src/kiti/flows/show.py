@@ -59,7 +59,7 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
     def status(self) -> PaymentStatus:
         """The state as callers see it."""
         match self.payment.state:
-            case "submitting" | "unknown" | "pending" | "requires_action" | "authorised":
+            case "created" | "submitting" | "unknown" | "pending" | "requires_action" | "authorised":
                 return "PENDING"
             case "failed" | "cancelled":
                 return "FAILED"

@@ -168,6 +168,8 @@ async def _messages(reader: Reader) -> Finding:
     parked = await message_reads.parked(reader)
     number = f"{len(parked)}" if len(parked) < message_reads.MOST_PARKED else f"{len(parked)} or more"
     detail = f"{number} given up in seven days, the last: {parked[0].failure_reason}" if parked else "all were sent"
+    if parked:
+        detail += "; see `kiti messages parked`"
     return Finding(check="messages", ok=True, detail=detail)
 
 

@@ -14,12 +14,12 @@ from uuid import UUID
 import msgspec
 from standardwebhooks import Webhook
 
-# What an endpoint may be told of. Payouts to operators will be told here too: `settlement.paid`, with
-# `actions.announce_of_operator`, the settlement as its subject.
+# What an endpoint may be told of.
 EventType = Literal[
     "booking.confirmed",
     "booking.changed",
     "booking.cancelled",
+    "booking.expired",
     "payment.captured",
     "payment.failed",
     "payment.review",
@@ -28,6 +28,7 @@ EventType = Literal[
     "refund.failed",
     "ticket.used",
     "trip.cancelled",
+    "settlement.paid",
 ]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 # What is sent to try an endpoint out, whatever it listens to.

@@ -104,6 +104,12 @@ SELECT
     kiti_now() AS created_at
 FROM wanted;
 
+-- listened_to :many
+SELECT id FROM webhook_endpoint
+WHERE disabled_at IS NULL AND %(type)s::text = any(event_types)
+ORDER BY id
+LIMIT 1;
+
 -- An event that belongs to one operator and to no booking.
 -- announce_of_operator :execute
 WITH wanted AS MATERIALIZED (

@@ -1,6 +1,6 @@
 """Reading hooks: endpoints, what is due, the log."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import msgspec
@@ -9,7 +9,7 @@ from kiti.core import encryption
 from kiti.core.encryption import EncryptedOtherwise
 from kiti.core.errors import NotFound
 from kiti.db import Reader, load
-from kiti.hooks.model import Endpoint, Listener, Record, State
+from kiti.hooks.model import Endpoint, EventType, Listener, Record, State
 
 sql = load("kiti.hooks")
 
@@ -25,6 +25,10 @@ class Due(msgspec.Struct, frozen=True):
 
     id: UUID
     is_failing: bool
+
+
+class _Id(msgspec.Struct, frozen=True):
+    id: UUID
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -43,6 +47,16 @@ async def endpoint(reader: Reader, *, endpoint: UUID) -> Endpoint:
 async def endpoints(reader: Reader, *, operator: UUID | None) -> list[Endpoint]:
     """Up to MOST_ENDPOINTS of an operator, or all for None; those that are disabled last."""
     return await reader.many(sql.endpoints, Endpoint, operator=operator, limit=MOST_ENDPOINTS)
+
+
+async def listened_to(reader: Reader, *, type_: EventType) -> Callable[[], Awaitable[bool]]:
+    """Ask whether any endpoint is told of such events; the answer, when called for."""
+    rows = await reader.ask(sql.listened_to, _Id, type=type_)
+
+    async def answer() -> bool:
+        return bool(await rows())
+
+    return answer
 
 
 async def due(reader: Reader, *, but: Sequence[UUID], only: UUID | None, limit: int) -> list[Due]:

@@ -83,3 +83,8 @@ async def finish(tx: Transaction, *, outcomes: Sequence[Outcome]) -> int:
         reasons=[outcome.reason and outcome.reason[:REASON_LENGTH] for outcome in outcomes],
         doubts=[int(outcome.is_doubtful) for outcome in outcomes],
     )
+
+
+async def queue_again(tx: Transaction, *, booking: UUID, message: UUID, attempts: int) -> bool:
+    """Queue a message that is parked after so many attempts; False where it is not, or not any more."""
+    return await tx.execute(sql.queue_again, booking=booking, id=message, attempts=attempts) == 1

@@ -12,11 +12,12 @@ Channel = Literal["email", "sms"]
 Event = Literal["held", "paid", "failed", "ticket", "changed", "reduced", "replaced", "cancelled", "refunded"]
 
 # sending -> queued is another attempt: it certainly did not go out, or nobody knows and once more is harmless.
+# parked -> queued is a person who wants it sent once more.
 TRANSITIONS: dict[State, tuple[State, ...]] = {
     "queued": ("sending",),
     "sending": ("sent", "queued", "parked"),
     "sent": (),
-    "parked": (),
+    "parked": ("queued",),
 }
 
 # Waits 1, 2, 4 ... minutes and then six hours: a bit more than a day in all.
@@ -103,6 +104,25 @@ class Parked(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     channel: Channel
     failure_reason: str
+
+
+class ParkedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was given up, as a line for whoever looks after them."""
+
+    booking_id: UUID
+    id: UUID
+    reference: str
+    event: str
+    channel: Channel
+    recipient: str
+    attempts: int
+    created_at: datetime
+    failure_reason: str
+
+    @property
+    def kind(self) -> Event:
+        """What happened, without what it happened to."""
+        return cast("Event", self.event.partition(":")[0])
 
 
 def sent(message: Message, *, provider_id: str) -> Outcome:

@@ -124,3 +124,61 @@ FROM message
 WHERE state = 'parked' AND created_at > kiti_now() - interval '7 days'
 ORDER BY created_at DESC
 LIMIT %(limit)s::integer;
+
+-- Messages that were given up, as staff filter them, the latest first.
+-- parked_like :many
+SELECT
+    message.booking_id,
+    message.id,
+    booking.reference,
+    message.event,
+    message.channel,
+    message.recipient,
+    message.attempts,
+    message.created_at,
+    message.failure_reason
+FROM message
+INNER JOIN booking ON message.booking_id = booking.id
+WHERE
+    message.state = 'parked'
+    AND message.created_at >= %(since)s AND message.created_at < %(until)s
+    AND (%(channel)s::text = '' OR message.channel = %(channel)s)
+    AND (
+        %(operator)s::uuid IS NULL
+        OR EXISTS (
+            SELECT 1 FROM every_seat AS seat
+            WHERE seat.booking_id = message.booking_id AND seat.operator_id = %(operator)s::uuid
+        )
+    )
+    AND (
+        %(code)s::text = ''
+        OR EXISTS (
+            SELECT 1
+            FROM every_seat AS seat
+            INNER JOIN operator ON seat.operator_id = operator.id
+            WHERE seat.booking_id = message.booking_id AND operator.code = %(code)s
+        )
+    )
+ORDER BY message.created_at DESC, message.id DESC
+LIMIT %(limit)s;
+
+-- Parked ones have an index of their own, and are few.
+-- parked_by_id :maybe
+SELECT
+    message.booking_id,
+    message.id,
+    booking.reference,
+    message.event,
+    message.channel,
+    message.recipient,
+    message.attempts,
+    message.created_at,
+    message.failure_reason
+FROM message
+INNER JOIN booking ON message.booking_id = booking.id
+WHERE message.state = 'parked' AND message.id = %(id)s;
+
+-- How often it was tried is part of what the person saw: parked again is not the 'parked' of before.
+-- queue_again :execute
+UPDATE message SET state = 'queued', act_after = kiti_now()
+WHERE booking_id = %(booking)s AND id = %(id)s AND state = 'parked' AND attempts = %(attempts)s;

@@ -12,6 +12,7 @@ from kiti.db import Transaction, load
 from kiti.payments.model import (
     PAYMENT_TRANSITIONS,
     REFUND_TRANSITIONS,
+    SUBMIT_WITHIN_SECONDS,
     Break,
     Channel,
     Charge,
@@ -61,13 +62,14 @@ async def open_attempt(
     poll_seconds: int,
     channel: Channel = "hosted",
     phone: str = "",
-) -> UUID:
-    """Write down that we are about to ask a gateway; the attempt's id is the reference it will see."""
-    payment = new_id()
-    await tx.execute(
+) -> Payment:
+    """Write down what a gateway will be asked for; the attempt's id is the reference that it will see."""
+    return await tx.one(
         sql.open_attempt,
+        Payment,
         booking=booking,
-        id=payment,
+        id=new_id(),
+        step=new_id(),
         gateway=gateway,
         method=method,
         channel=channel,
@@ -79,8 +81,24 @@ async def open_attempt(
         expires_at=expires_at,
         poll_seconds=poll_seconds,
     )
-    await _note(tx, booking=booking, payment=payment, before="new", after="submitting", reason="opened")
-    return payment
+
+
+async def submit(tx: Transaction, *, payment: Payment) -> Payment:
+    """Say that the gateway is asked now: only whoever has made this move may ask it.
+
+    One statement, that locks the booking. Raises PaymentChanged where the attempt was called off or given up meanwhile,
+    or the booking holds nothing any more.
+    """
+    moved = await tx.execute(
+        sql.submit,
+        booking=payment.booking_id,
+        id=payment.id,
+        step=new_id(),
+        within_seconds=SUBMIT_WITHIN_SECONDS,
+    )
+    if moved != 1:
+        raise PaymentChanged("The payment was called off before the gateway was asked.")
+    return msgspec.structs.replace(payment, state="submitting")
 
 
 async def move(

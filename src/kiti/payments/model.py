@@ -1,6 +1,21 @@
-"""Payments, charges and refunds; their states and transitions. `docs/states.md` is drawn from them."""
+"""Payments, charges and refunds; their states and transitions. `docs/states.md` is drawn from them.
 
-from datetime import date, datetime
+An attempt begins as `created`: written down with its amount and its parts, the seats held for it, and nobody asked.
+Just before its gateway is asked it becomes `submitting`, in a transaction of its own. Were both one transaction,
+`created` would be a word that nobody ever sees; apart, the move means three things:
+
+- Whoever makes it is the one who asks, and nobody else ever does.
+- What is `created` was asked of nobody. It can be called off or given up without a look at the gateway, where after a
+  crash in `submitting` two minutes of "unknown there" have to pass.
+- A release between the two calls the attempt off, and no page is opened that somebody might pay on.
+
+It costs one short transaction more. The move is only made within SUBMIT_WITHIN_SECONDS: an attempt that is older is
+abandoned, and the next call to pay opens another one in its place; without one the poller makes it `expired`.
+
+Every opening and every change of state is a row of `payment_history`, written in the same transaction.
+"""
+
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 from uuid import UUID
@@ -10,6 +25,7 @@ import msgspec
 from kiti.core.money import Money
 
 PaymentState = Literal[
+    "created",
     "submitting",
     "unknown",
     "pending",
@@ -25,12 +41,17 @@ RefundState = Literal["requested", "submitting", "unknown", "pending", "succeede
 Channel = Literal["hosted", "direct"]
 Purpose = Literal["fulfils", "unfulfillable", "surplus"]
 
-OPEN: frozenset[PaymentState] = frozenset({"submitting", "unknown", "pending", "requires_action", "authorised"})
+OPEN: frozenset[PaymentState] = frozenset({
+    "created", "submitting", "unknown", "pending", "requires_action", "authorised",
+})  # fmt: skip
 # Open, and nothing is taken or kept ready yet: what may be called off by us alone.
-WAITING: frozenset[PaymentState] = frozenset({"pending", "requires_action"})
+WAITING: frozenset[PaymentState] = frozenset({"created", "pending", "requires_action"})
+# After so long an attempt that was created is never submitted any more. A process that is well takes milliseconds.
+SUBMIT_WITHIN_SECONDS = 6
 
 # failed and expired may still become captured: the money that came late. So may what was authorised late.
 PAYMENT_TRANSITIONS: dict[PaymentState, tuple[PaymentState, ...]] = {
+    "created": ("submitting", "expired", "cancelled"),
     "submitting": (
         "pending",
         "requires_action",
@@ -96,9 +117,23 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in OPEN
 
     @property
+    def is_abandoned(self) -> bool:
+        """Whether its gateway was never asked, and never will be: whoever opened it has died, or stood still."""
+        return self.state == "created" and self.now - self.created_at > timedelta(seconds=SUBMIT_WITHIN_SECONDS)
+
+    @property
     def is_direct(self) -> bool:
         """Whether `phone` was asked to approve it; else it is paid on a page of the gateway's."""
         return self.channel == "direct"
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of a payment's history; the first one comes from `new`."""
+
+    at: datetime
+    from_state: str
+    to_state: PaymentState
+    reason: str
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,25 +1,107 @@
--- Writes the intent down before any gateway hears of it. A second open attempt violates payment_one_open.
--- open_attempt :execute
-INSERT INTO payment (
+-- Writes the intent down, with the first row of its history, before any gateway hears of it. A second open attempt
+-- violates payment_one_open.
+-- open_attempt :one
+WITH opened AS (
+    INSERT INTO payment (
+        booking_id,
+        id,
+        gateway,
+        method,
+        channel,
+        phone,
+        state,
+        amount,
+        fee,
+        currency,
+        return_url,
+        created_at,
+        expires_at,
+        poll_after
+    )
+    VALUES (
+        %(booking)s, %(id)s, %(gateway)s, %(method)s, %(channel)s, %(phone)s, 'created', %(amount)s, %(fee)s,
+        %(currency)s, %(return_url)s, kiti_now(), %(expires_at)s, kiti_now() + %(poll_seconds)s * interval '1 second'
+    )
+    RETURNING
+        booking_id,
+        id,
+        gateway,
+        method,
+        state,
+        amount,
+        fee,
+        currency,
+        return_url,
+        checkout_url,
+        failure_reason,
+        created_at,
+        expires_at,
+        polls,
+        channel,
+        phone
+),
+
+noted AS (
+    INSERT INTO payment_history (booking_id, payment_id, id, at, from_state, to_state, reason)
+    SELECT
+        opened.booking_id,
+        opened.id AS payment_id,
+        %(step)s AS id,
+        opened.created_at AS at,
+        'new' AS from_state,
+        opened.state AS to_state,
+        'opened' AS reason
+    FROM opened
+)
+
+SELECT
     booking_id,
     id,
     gateway,
     method,
-    channel,
-    phone,
     state,
     amount,
     fee,
     currency,
     return_url,
+    checkout_url,
+    failure_reason,
     created_at,
     expires_at,
-    poll_after
+    polls,
+    channel,
+    phone,
+    created_at AS now
+FROM opened;
+
+-- Whoever makes this move asks the gateway. The booking is locked first, as by everybody who moves its payments, and it
+-- holds its seats still.
+-- submit :execute
+WITH holding AS MATERIALIZED (
+    SELECT id FROM booking
+    WHERE id = %(booking)s AND state IN ('held', 'awaiting_payment') AND hold_expires_at > kiti_now()
+    FOR UPDATE
+),
+
+moved AS (
+    UPDATE payment SET state = 'submitting'
+    FROM holding
+    WHERE
+        payment.booking_id = holding.id AND payment.id = %(id)s AND payment.state = 'created'
+        AND payment.created_at >= kiti_now() - %(within_seconds)s * interval '1 second'
+    RETURNING payment.booking_id, payment.id
 )
-VALUES (
-    %(booking)s, %(id)s, %(gateway)s, %(method)s, %(channel)s, %(phone)s, 'submitting', %(amount)s, %(fee)s,
-    %(currency)s, %(return_url)s, kiti_now(), %(expires_at)s, kiti_now() + %(poll_seconds)s * interval '1 second'
-);
+
+INSERT INTO payment_history (booking_id, payment_id, id, at, from_state, to_state, reason)
+SELECT
+    moved.booking_id,
+    moved.id AS payment_id,
+    %(step)s AS id,
+    kiti_now() AS at,
+    'created' AS from_state,
+    'submitting' AS to_state,
+    'the gateway is asked' AS reason
+FROM moved;
 
 -- by_id :maybe
 SELECT
@@ -64,7 +146,7 @@ SELECT
     kiti_now() AS now
 FROM payment
 WHERE booking_id = %(booking)s
-ORDER BY (state IN ('submitting', 'unknown', 'pending', 'requires_action', 'authorised')) DESC, id DESC
+ORDER BY (state IN ('created', 'submitting', 'unknown', 'pending', 'requires_action', 'authorised')) DESC, id DESC
 LIMIT 1;
 
 -- All attempts of bookings: a handful each, as one has to end before the next may begin.
@@ -126,6 +208,17 @@ FROM unnest(
     %(bookings)s::uuid[], %(payments)s::uuid[], %(ids)s::uuid[], %(from_states)s::text[], %(to_states)s::text[],
     %(reasons)s::text[]
 ) AS moved (booking_id, payment_id, id, from_state, to_state, reason);
+
+-- history :many
+SELECT
+    at,
+    from_state,
+    to_state,
+    reason
+FROM payment_history
+WHERE booking_id = %(booking)s AND payment_id = %(payment)s
+ORDER BY at, id
+LIMIT %(limit)s;
 
 -- poll_later :execute
 UPDATE payment SET
@@ -478,16 +571,18 @@ WHERE
 ORDER BY payment.id DESC
 LIMIT %(limit)s;
 
--- Payments in review, the longest waiting first.
+-- Payments in review, the longest waiting first. Why is told by the money that waits, not by the sentence.
 -- office_reviews :many
 SELECT
     payment.id,
     payment.booking_id,
     booking.reference,
+    payment.gateway,
+    about.kind,
     CASE WHEN %(operator)s::uuid IS NULL THEN payment.amount + payment.fee ELSE part.fares END AS amount,
     payment.currency,
-    came.amount AS came,
-    came.currency AS came_currency,
+    CASE WHEN %(operator)s::uuid IS NULL THEN came.amount END AS came,
+    CASE WHEN %(operator)s::uuid IS NULL THEN came.currency END AS came_currency,
     coalesce(payment.failure_reason, '') AS reason,
     coalesce(began.at, payment.created_at) AS since,
     kiti_now() AS now
@@ -502,10 +597,18 @@ LEFT JOIN LATERAL (
     WHERE
         charge.booking_id = payment.booking_id AND charge.payment_id = payment.id
         AND charge.refund_reserved < charge.amount
-        AND %(operator)s::uuid IS NULL
     ORDER BY (charge.currency = payment.currency) DESC, charge.amount DESC, charge.transaction_id ASC
     LIMIT 1
 ) AS came ON TRUE
+CROSS JOIN
+    LATERAL (
+        SELECT
+            CASE
+                WHEN came.currency IS NULL THEN 'not_told'
+                WHEN came.currency <> payment.currency THEN 'other_currency'
+                ELSE 'too_little'
+            END AS kind
+    ) AS about
 INNER JOIN LATERAL (
     SELECT sum(line.fare)::bigint AS fares FROM every_seat AS line
     WHERE
@@ -516,7 +619,20 @@ LEFT JOIN LATERAL (
     SELECT max(step.at) AS at FROM payment_history AS step
     WHERE step.booking_id = payment.booking_id AND step.payment_id = payment.id AND step.to_state = 'review'
 ) AS began ON TRUE
-WHERE payment.state = 'review'
+WHERE
+    payment.state = 'review'
+    AND about.kind = any(%(kinds)s::text[])
+    AND (%(gateway)s::text = '' OR payment.gateway = %(gateway)s)
+    AND coalesce(began.at, payment.created_at) <= kiti_now() - %(older_seconds)s * interval '1 second'
+    AND (
+        %(code)s::text = ''
+        OR EXISTS (
+            SELECT 1
+            FROM every_seat AS seat
+            INNER JOIN operator ON seat.operator_id = operator.id
+            WHERE seat.booking_id = payment.booking_id AND operator.code = %(code)s
+        )
+    )
 ORDER BY payment.created_at, payment.id
 LIMIT %(limit)s;
 
@@ -528,6 +644,7 @@ SELECT
     booking.reference,
     CASE WHEN %(operator)s::uuid IS NULL OR part.others = 0 THEN refund.amount END AS amount,
     refund.currency,
+    refund.gateway,
     refund.reason,
     coalesce(refund.failure_reason, '') AS failure_reason,
     refund.attempts,
@@ -542,7 +659,19 @@ INNER JOIN LATERAL (
     FROM every_seat AS line
     WHERE line.booking_id = refund.booking_id
 ) AS part ON %(operator)s::uuid IS NULL OR part.theirs > 0
-WHERE refund.state = 'needs_attention'
+WHERE
+    refund.state = 'needs_attention'
+    AND (%(gateway)s::text = '' OR refund.gateway = %(gateway)s)
+    AND refund.created_at <= kiti_now() - %(older_seconds)s * interval '1 second'
+    AND (
+        %(code)s::text = ''
+        OR EXISTS (
+            SELECT 1
+            FROM every_seat AS seat
+            INNER JOIN operator ON seat.operator_id = operator.id
+            WHERE seat.booking_id = refund.booking_id AND operator.code = %(code)s
+        )
+    )
 ORDER BY refund.created_at, refund.id
 LIMIT %(limit)s;
 
@@ -699,7 +828,10 @@ SELECT
     coalesce(resolution, '') AS resolution,
     kiti_now() AS now
 FROM reconciliation_break
-WHERE resolved_at IS NULL AND kind = 'missing_ours'
+WHERE
+    resolved_at IS NULL AND kind = 'missing_ours'
+    AND (%(gateway)s::text = '' OR gateway = %(gateway)s)
+    AND found_at <= kiti_now() - %(older_seconds)s * interval '1 second'
 ORDER BY found_at, transaction_id
 LIMIT %(limit)s;
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -20,9 +21,13 @@ from kiti.payments.model import (
     Run,
     Sides,
     Standing,
+    Step,
 )
 
 sql = load("kiti.payments")
+
+# More than any payment has: the gateway may ask and the traveller answer again and again.
+MOST_STEPS = 500
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +75,11 @@ async def by_id(reader: Reader, *, payment: UUID) -> Payment:
 async def newest_of_booking(reader: Reader, *, booking: UUID) -> Payment | None:
     """The open attempt of a booking, else its newest one."""
     return await reader.maybe(sql.newest_of_booking, Payment, booking=booking)
+
+
+async def history(reader: Reader, *, payment: Payment) -> list[Step]:
+    """What has become of a payment, step by step, the first MOST_STEPS of them."""
+    return await reader.many(sql.history, Step, booking=payment.booking_id, payment=payment.id, limit=MOST_STEPS)
 
 
 async def of_bookings(
@@ -192,8 +202,12 @@ class PaymentLine(msgspec.Struct, frozen=True, kw_only=True):
     excess: int = 0
 
 
+# What of a payment in review is not as it should be, as far as the money that waits tells.
+ReviewKind = Literal["too_little", "other_currency", "not_told"]
+
+
 class ReviewLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment in review, why, and since when.
+    """A payment in review, why, in a word and in a sentence, and since when.
 
     `amount` is what was due; `came` is the money that waits, None where there is none that could be told, and for
     staff of an operator.
@@ -202,6 +216,8 @@ class ReviewLine(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     booking_id: UUID
     reference: str
+    gateway: str
+    kind: ReviewKind
     amount: int
     currency: str
     came: int | None
@@ -219,6 +235,7 @@ class RefundLine(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
     amount: int | None
     currency: str
+    gateway: str
     reason: str
     failure_reason: str
     attempts: int
@@ -241,14 +258,45 @@ async def office_payments(
     )
 
 
-async def office_reviews(reader: Reader, *, operator: UUID | None, limit: int) -> list[ReviewLine]:
-    """Payments in review, the longest waiting first; with `operator` theirs only."""
-    return await reader.many(sql.office_reviews, ReviewLine, operator=operator, limit=limit)
+async def office_reviews(
+    reader: Reader,
+    *,
+    operator: UUID | None,
+    code: str,
+    gateway: str,
+    kinds: Sequence[ReviewKind],
+    older_seconds: int,
+    limit: int,
+) -> list[ReviewLine]:
+    """Payments in review for so long at least, the longest waiting first; with `operator` theirs only.
+
+    `code` (of an operator) and `gateway` "" are all of them.
+    """
+    return await reader.many(
+        sql.office_reviews,
+        ReviewLine,
+        operator=operator,
+        code=code,
+        gateway=gateway,
+        kinds=list(kinds),
+        older_seconds=older_seconds,
+        limit=limit,
+    )
 
 
-async def office_refunds(reader: Reader, *, operator: UUID | None, limit: int) -> list[RefundLine]:
-    """Refunds that need a person, the longest waiting first; with `operator` theirs only."""
-    return await reader.many(sql.office_refunds, RefundLine, operator=operator, limit=limit)
+async def office_refunds(
+    reader: Reader, *, operator: UUID | None, code: str, gateway: str, older_seconds: int, limit: int
+) -> list[RefundLine]:
+    """Refunds that need a person, asked for so long ago at least; otherwise like `office_reviews`."""
+    return await reader.many(
+        sql.office_refunds,
+        RefundLine,
+        operator=operator,
+        code=code,
+        gateway=gateway,
+        older_seconds=older_seconds,
+        limit=limit,
+    )
 
 
 class _Noted(msgspec.Struct, frozen=True):
@@ -286,9 +334,9 @@ async def open_breaks(reader: Reader, *, limit: int) -> list[OpenBreak]:
     return await reader.many(sql.open_breaks, OpenBreak, limit=limit)
 
 
-async def unclaimed(reader: Reader, *, limit: int) -> list[OpenBreak]:
-    """Money that gateways took for nothing that we know, the oldest first."""
-    return await reader.many(sql.unclaimed, OpenBreak, limit=limit)
+async def unclaimed(reader: Reader, *, gateway: str, older_seconds: int, limit: int) -> list[OpenBreak]:
+    """Money for nothing that we know, of one gateway or (with "") of all, known for so long; the oldest first."""
+    return await reader.many(sql.unclaimed, OpenBreak, gateway=gateway, older_seconds=older_seconds, limit=limit)
 
 
 async def breaks_like(

@@ -26,18 +26,21 @@ Permission = Literal[
     "settlements.approve",
     "staff.manage",
     "hooks.manage",
+    "messages.resend",
 ]
 
 PERMISSIONS: frozenset[Permission] = frozenset(get_args(Permission))
 PLATFORM_ROLES: frozenset[Role] = frozenset({"platform_finance", "platform_admin"})
 MAY: Mapping[Role, frozenset[Permission]] = {
-    "operator_staff": frozenset({"tickets.verify", "seats.block", "bookings.see", "bookings.move", "cash.take"}),
+    "operator_staff": frozenset({
+        "tickets.verify", "seats.block", "bookings.see", "bookings.move", "cash.take", "messages.resend",
+    }),
     "operator_finance": frozenset({
         "bookings.see", "payments.see", "refunds.see", "settlements.see", "hooks.manage",
     }),
     "platform_finance": frozenset({
         "bookings.see", "payments.see", "payments.review", "refunds.see", "refunds.make", "settlements.see",
-        "settlements.approve",
+        "settlements.approve", "messages.resend",
     }),
     "platform_admin": PERMISSIONS,
 }  # fmt: skip

@@ -283,6 +283,14 @@ WHERE
     (%(operator)s::uuid IS NULL OR settlement.operator_id = %(operator)s)
     AND (%(code)s::text = '' OR operator.code = %(code)s)
     AND (%(state)s::text = '' OR settlement.state = %(state)s)
+    AND (
+        %(since)s::date IS NULL
+        OR (settlement.ends_at AT TIME ZONE settlement.timezone)::date > %(since)s::date
+    )
+    AND (
+        %(until)s::date IS NULL
+        OR (settlement.starts_at AT TIME ZONE settlement.timezone)::date <= %(until)s::date
+    )
     AND settlement.id < %(before)s
 ORDER BY settlement.id DESC
 LIMIT %(limit)s;

@@ -1,6 +1,7 @@
 """Reading statements and payouts."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -56,11 +57,30 @@ async def by_id(reader: Reader, *, settlement: UUID) -> Settlement:
 
 
 async def page(
-    reader: Reader, *, operator: UUID | None, code: str, state: State | None, before: UUID | None, limit: int
+    reader: Reader,
+    *,
+    operator: UUID | None,
+    code: str,
+    state: State | None,
+    before: UUID | None,
+    limit: int,
+    since: date | None = None,
+    until: date | None = None,
 ) -> list[Settlement]:
-    """Statements, the newest first: of one operator (None and "" for all), in one state or in any."""
+    """Statements, the newest first: of one operator (None and "" for all), in one state or in any.
+
+    Of periods with a day from `since` to `until` in them, in the operator's calendar; None: however early, or late.
+    """
     return await reader.many(
-        sql.page, Settlement, operator=operator, code=code, state=state or "", before=before or LAST, limit=limit
+        sql.page,
+        Settlement,
+        operator=operator,
+        code=code,
+        state=state or "",
+        before=before or LAST,
+        since=since,
+        until=until,
+        limit=limit,
     )
 
 

@@ -19,8 +19,8 @@ from kiti.flows.staff import require
 from kiti.gateways.gateway import Authorised, Captured, Declined, Missing, Pending, Truth, Unknown
 from kiti.payments.model import OpenBreak
 from kiti.web.office.entry import HOME, at_desk, at_desk_with_form, office_page
-from kiti.web.office.money import age
-from kiti.web.office.tables import as_csv, stamp
+from kiti.web.office.filters import Field, address, choice, day, typed
+from kiti.web.office.tables import age, as_csv, stamp
 
 COLUMNS = (
     "break",
@@ -65,20 +65,20 @@ async def show_breaks(request: Request[Any, Any, Any], house: House) -> Response
     except InvalidInput as wrong:
         errors = {wrong.field: wrong.message}
         wanted, found = breaks.filter_of(house, gateway="", kind="", since="", until="", state=""), []
+    fields = _fields(house, wanted)
     return office_page(
         "reconciliation.html",
         session=session,
         status=422 if errors else 200,
         here="reconciliation",
         wanted=wanted,
-        gateways=list(house.gateways),
-        kinds=KINDS,
+        fields=fields,
         means=MEANS,
         between=BETWEEN,
         lines=found,
         most=PAGE_LINES,
         runs=await breaks.last_runs(house),
-        export=f"{HOME}/reconciliation.csv?{urlencode(_typed(wanted))}",
+        export=address(f"{HOME}/reconciliation.csv", fields),
         age=age,
         imported=_numbers(request, "lines", "new", "matched"),
         errors=errors,
@@ -198,18 +198,18 @@ def _says(told: Truth | None) -> str:
 
 
 def _filter(request: Request[Any, Any, Any], house: House) -> Filter:
-    typed = {name: request.query_params.get(name, "")[:40] for name in ("gateway", "kind", "since", "until", "state")}
-    return breaks.filter_of(house, **typed)
+    return breaks.filter_of(house, **typed(request, "gateway", "kind", "since", "until", "state"))
 
 
-def _typed(wanted: Filter) -> dict[str, str]:
-    return {
-        "gateway": wanted.gateway,
-        "kind": wanted.kind,
-        "since": str(wanted.since),
-        "until": str(wanted.until),
-        "state": "open" if wanted.is_open else "all",
-    }
+def _fields(house: House, wanted: Filter) -> list[Field]:
+    shown = {"open": "open", "all": "closed too"}
+    return [
+        choice("gateway", "Gateway", list(house.gateways), wanted.gateway),
+        choice("kind", "Kind", {kind: MEANS[kind] for kind in KINDS}, wanted.kind),
+        day("since", "From", wanted.since),
+        day("until", "To", wanted.until),
+        choice("state", "Show", shown, "open" if wanted.is_open else "all", everything=None),
+    ]
 
 
 def _cells(one: OpenBreak) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from typing import Any, get_args
 from uuid import UUID
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.response import Redirect
 
@@ -15,8 +16,10 @@ from kiti.flows.house import House
 from kiti.flows.staff import require
 from kiti.gateways.gateway import Disputes
 from kiti.web.office.entry import HOME, at_desk, at_desk_with_form, office_page
+from kiti.web.office.filters import Field, address, choice, typed
 from kiti.web.office.tables import as_csv, stamp
 
+ALL = "all"
 MOST_SHOWN = 200
 EXPORT_LINES = 10_000
 COLUMNS = (
@@ -25,21 +28,37 @@ COLUMNS = (
 )  # fmt: skip
 
 
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which disputes: those that wait (""), all, or those in one state; of one gateway or (with "") of all."""
+
+    state: str
+    gateway: str
+
+
 @get("/disputes")
 async def show_disputes(request: Request[Any, Any, Any], house: House) -> Response[Any]:
-    """What waits, the most urgent first; with ?state=all those that are over too."""
+    """What waits, the most urgent first, or what the filter asks for."""
     session = await at_desk(request, house)
     require(session.staff, "payments.review")
-    is_all = request.query_params.get("state", "") == "all"
-    answerable = {name for name, gateway in house.gateways.items() if isinstance(gateway, Disputes)}
+    errors: dict[str, str] = {}
+    wanted = Filter(state="", gateway="")
+    try:
+        wanted = _filter(request, house)
+    except InvalidInput as wrong:
+        errors = {wrong.field: wrong.message}
+    fields = _fields(house, wanted)
     return office_page(
         "disputes.html",
         session=session,
+        status=422 if errors else 200,
         here="disputes",
-        lines=await _lines(house, is_all=is_all, limit=MOST_SHOWN),
+        lines=[] if errors else await _lines(house, wanted, limit=MOST_SHOWN),
         most=MOST_SHOWN,
-        is_all=is_all,
-        answerable=answerable,
+        fields=fields,
+        errors=errors,
+        export=address(f"{HOME}/disputes.csv", fields),
+        is_usual=wanted == Filter(state="", gateway=""),
+        answerable={name for name, gateway in house.gateways.items() if isinstance(gateway, Disputes)},
         money=Money,
         told=_told(request),
     )
@@ -47,10 +66,12 @@ async def show_disputes(request: Request[Any, Any, Any], house: House) -> Respon
 
 @get("/disputes.csv")
 async def export_disputes(request: Request[Any, Any, Any], house: House) -> Response[Any]:
-    """All disputes, as far as a file holds them."""
+    """All that the filter lets through, or a page that says why not."""
     session = await at_desk(request, house)
     require(session.staff, "payments.review")
-    lines = await _lines(house, is_all=True, limit=EXPORT_LINES)
+    lines = await _lines(house, _filter(request, house), limit=EXPORT_LINES + 1)
+    if len(lines) > EXPORT_LINES:
+        raise InvalidInput("state", f"More than {EXPORT_LINES:,} disputes. Choose fewer, and export again.")
     return as_csv("disputes.csv", COLUMNS, [_cells(line) for line in lines])
 
 
@@ -83,9 +104,28 @@ async def note_done(request: Request[Any, Any, Any], house: House, dispute_id: U
     return Redirect(f"{HOME}/disputes?told=noted", status_code=303)
 
 
-async def _lines(house: House, *, is_all: bool, limit: int) -> list[DisputeLine]:
+def _filter(request: Request[Any, Any, Any], house: House) -> Filter:
+    said = typed(request, "state", "gateway")
+    if said["state"] not in {"", ALL, *TRANSITIONS}:
+        raise InvalidInput("state", "There is no such state of a dispute.")
+    if said["gateway"] not in {"", *house.gateways}:
+        raise InvalidInput("gateway", "There is no such gateway.")
+    return Filter(**said)
+
+
+def _fields(house: House, wanted: Filter) -> list[Field]:
+    return [
+        choice("state", "State", [*TRANSITIONS, ALL], wanted.state, everything="what waits"),
+        choice("gateway", "Gateway", list(house.gateways), wanted.gateway),
+    ]
+
+
+async def _lines(house: House, wanted: Filter, *, limit: int) -> list[DisputeLine]:
+    states = [state for state in TRANSITIONS if wanted.state in {"", ALL, state}]
     async with house.db.reader() as reader:
-        return await dispute_reads.lines(reader, states=list(TRANSITIONS), is_waiting=not is_all, limit=limit)
+        return await dispute_reads.lines(
+            reader, states=states, is_waiting=not wanted.state, gateway=wanted.gateway, limit=limit
+        )
 
 
 def _cells(line: DisputeLine) -> tuple[str, ...]:

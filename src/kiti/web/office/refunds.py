@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Request, Response, get
@@ -16,6 +15,7 @@ from kiti.flows.refund_list import STATES, STATUS_OF, Cursor, Filter, Lines, ref
 from kiti.payments.reads import RefundRow
 from kiti.people.model import Session, Staff
 from kiti.web.office.entry import HOME, at_desk, office_page
+from kiti.web.office.filters import address, choice, day, typed
 from kiti.web.office.tables import as_csv, stamp
 
 EXPORT_LINES = 10_000
@@ -47,31 +47,33 @@ async def export_refunds(request: Request[Any, Any, Any], house: House) -> Respo
 
 
 def _page(session: Session, wanted: Filter, lines: Lines, *, errors: dict[str, str] | None = None) -> Response[Any]:
-    typed = {"status": wanted.status or "", "since": str(wanted.since), "until": str(wanted.until)}
+    fields = [
+        choice("status", "Status", list(STATES), wanted.status or ""),
+        day("since", "From", wanted.since),
+        day("until", "To", wanted.until),
+    ]
     older = ""
     if lines.next_before is not None:
         at, refund = lines.next_before
-        older = f"{HOME}/refunds?{urlencode({**typed, 'before': f'{at.isoformat()} {refund}'})}"
+        older = address(f"{HOME}/refunds", fields, before=f"{at.isoformat()} {refund}")
     return office_page(
         "refunds.html",
         session=session,
         status=422 if errors else 200,
         here="refunds",
-        wanted=wanted,
-        statuses=list(STATES),
+        fields=fields,
         status_of=STATUS_OF,
         lines=lines.refunds,
         money=Money,
         timezone=timezone_of(session.staff),
-        export=f"{HOME}/refunds.csv?{urlencode(typed)}",
+        export=address(f"{HOME}/refunds.csv", fields),
         older=older,
         errors=errors or {},
     )
 
 
 def _filter(request: Request[Any, Any, Any], staff: Staff) -> Filter:
-    typed = {name: request.query_params.get(name, "")[:20] for name in ("status", "since", "until")}
-    return refund_filter(staff, **typed)
+    return refund_filter(staff, **typed(request, "status", "since", "until"))
 
 
 def _cursor(request: Request[Any, Any, Any]) -> Cursor | None:

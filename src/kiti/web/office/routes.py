@@ -9,13 +9,13 @@ from litestar.response import Redirect
 from kiti.bookings.actions import WrongState
 from kiti.core.errors import InvalidInput, KitiError, NotAllowed, NotFound, Overloaded
 from kiti.disputes.actions import DisputeChanged, DisputeNotAnswerable
-from kiti.flows import office
 from kiti.flows.breaks import NothingToSettle
 from kiti.flows.checkout import GatewayUnclear
 from kiti.flows.dispute_answers import NoAnswersThere
 from kiti.flows.hooks import EndpointDisabled
 from kiti.flows.house import House
 from kiti.flows.plan import SeatsTaken, TripNotOnSale
+from kiti.flows.review_queue import QUEUE_LINES, queue
 from kiti.flows.sign_in import WrongCredentials, check_password, close_others, close_session, open_session
 from kiti.hooks.actions import OnItsWay
 from kiti.payments.actions import BreakChanged, PaymentChanged, RefundExceedsCharge
@@ -41,8 +41,11 @@ from kiti.web.office.entry import (
     session_secret,
 )
 from kiti.web.office.hooks import ROUTES as HOOKS
+from kiti.web.office.messages import ROUTES as MESSAGES
 from kiti.web.office.money import ROUTES as MONEY
+from kiti.web.office.payments import ROUTES as PAYMENTS
 from kiti.web.office.refunds import ROUTES as REFUNDS
+from kiti.web.office.review import ROUTES as REVIEW
 from kiti.web.office.settlements import ROUTES as SETTLEMENTS
 from kiti.web.page.security import SentFromElsewhere
 
@@ -131,14 +134,14 @@ async def show_office(request: Request[Any, Any, Any], house: House) -> Response
     session = await at_desk(request, house)
     staff = session.staff
     sees_money = staff.can("payments.see") and staff.can("refunds.see")
-    waiting = await office.queue(house, staff=staff) if sees_money else None
+    waiting = await queue(house, staff=staff) if sees_money else None
     ended = request.query_params.get("ended", "")
     return office_page(
         "home.html",
         session=session,
         here="home",
         waiting=waiting,
-        most=office.QUEUE_LINES,
+        most=QUEUE_LINES,
         may=sorted(MAY[staff.role]),
         began=session.created_at,
         ended=int(ended) if ended.isascii() and ended.isdecimal() and len(ended) < len("1000") else None,
@@ -172,7 +175,7 @@ OFFICE = Router(
     path=HOME,
     route_handlers=[
         *(ask_password, log_in, log_out, end_others, show_office),
-        *(*MONEY, *COUNTER, *BREAKS, *DISPUTES, *REFUNDS, *SETTLEMENTS, *HOOKS),
+        *(*PAYMENTS, *REVIEW, *MONEY, *COUNTER, *BREAKS, *DISPUTES, *REFUNDS, *SETTLEMENTS, *MESSAGES, *HOOKS),
     ],
     exception_handlers={NotSignedIn: to_login, KitiError: of_kiti_error},
 )

@@ -38,6 +38,7 @@ REASONS = {
     "Nobody approved it on the phone in time": marked("nobody approved it on the phone in time"),
     "The payment service was not available": marked("the payment service was not available"),
     "the gateway gave no reason": marked("the payment service gave no reason"),
+    "The payment service was never asked": marked("the payment service was never asked"),
     "The booking was released": marked("the seats were given back"),
 }
 # A page that waits looks often at first, then seldom, for longer than mobile money takes.

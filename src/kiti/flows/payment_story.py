@@ -1,0 +1,86 @@
+"""One payment as staff see it: how it stands, every step that it took, the money that came of it and went back.
+
+Steps and states belong to whoever has seats in the booking. Of amounts an operator is told its own part, and of charges
+and refunds nothing where others have seats too: they cannot be told apart.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from kiti.bookings import reads as booking_reads
+from kiti.bookings.model import Booking
+from kiti.core.errors import NotFound
+from kiti.core.money import Money
+from kiti.db import Reader
+from kiti.flows.house import House
+from kiti.flows.staff import require
+from kiti.payments import reads as payment_reads
+from kiti.payments.model import Charge, Payment, Refund, Step
+from kiti.people.model import Staff
+
+NO_SUCH_PAYMENT = "There is no such payment."
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment with its history; `part` is all of it or an operator's part.
+
+    `charges` and `refunds` are None for an operator that is not the only one of the booking.
+    """
+
+    payment: Payment
+    booking: Booking
+    part: Money
+    steps: Sequence[Step]
+    charges: Sequence[Charge] | None
+    refunds: Sequence[Refund] | None
+
+
+async def history_of(house: House, *, staff: Staff, payment: UUID) -> Sequence[Step]:
+    """The steps of a payment, the first one first. Raises NotAllowed, NotFound, also where it is another operator's."""
+    require(staff, "payments.see")
+    async with house.db.reader() as reader:
+        found, _ = await _within_reach(reader, staff, payment)
+        return await payment_reads.history(reader, payment=found)
+
+
+async def story_of(house: House, *, staff: Staff, payment: UUID) -> Story:
+    """The same with everything around it. Raises NotAllowed, NotFound."""
+    require(staff, "payments.see")
+    async with house.db.reader() as reader:
+        found, operators = await _within_reach(reader, staff, payment)
+        is_theirs = staff.bound is None or operators == {staff.bound}
+        sees_refunds = is_theirs and staff.can("refunds.see")
+        charges = await payment_reads.charges_of(reader, booking=found.booking_id) if is_theirs else None
+        refunds = await payment_reads.refunds_of(reader, booking=found.booking_id) if sees_refunds else None
+        return Story(
+            payment=found,
+            booking=await booking_reads.by_id(reader, booking=found.booking_id),
+            part=await _part(reader, staff, found),
+            steps=await payment_reads.history(reader, payment=found),
+            charges=None if charges is None else [one for one in charges if one.payment_id == found.id],
+            refunds=None if refunds is None else _of_payment(found, charges or [], refunds),
+        )
+
+
+async def _within_reach(reader: Reader, staff: Staff, payment: UUID) -> tuple[Payment, set[UUID]]:
+    """The payment, and whose seats it is for."""
+    found = await payment_reads.by_id(reader, payment=payment)
+    operators = await booking_reads.operators_of(reader, booking=found.booking_id)
+    if not any(staff.sees(operator) for operator in operators):
+        raise NotFound(NO_SUCH_PAYMENT)
+    return found, operators
+
+
+async def _part(reader: Reader, staff: Staff, payment: Payment) -> Money:
+    if staff.bound is None:
+        return payment.total
+    lines = await booking_reads.every_seat_of(reader, bookings=[payment.booking_id])
+    return Money(sum(line.fare for line in lines if line.operator_id == staff.bound), payment.currency)
+
+
+def _of_payment(payment: Payment, charges: Sequence[Charge], refunds: Sequence[Refund]) -> list[Refund]:
+    """The refunds of what this attempt brought, not of what another attempt of the booking did."""
+    taken = {(one.gateway, one.transaction_id) for one in charges if one.payment_id == payment.id}
+    return [one for one in refunds if (one.gateway, one.transaction_id) in taken]
