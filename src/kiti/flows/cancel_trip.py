@@ -25,7 +25,9 @@ from kiti.flows.changes import reason_of
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
+from kiti.flows.passes import each
 from kiti.flows.prices import on_top_of
+from kiti.flows.progress import advance
 from kiti.flows.refunds import request_refund
 from kiti.ledger.model import PLATFORM, Owner
 from kiti.network import actions as network
@@ -41,6 +43,8 @@ log = structlog.get_logger(__name__)
 PAGE = 200
 CANCELLED = "The trip was cancelled."
 MOST_PAGES = 500
+MOST_OWED = 2000
+AT_ONCE = 4
 FIRST = UUID(int=0)
 
 
@@ -100,19 +104,33 @@ async def _close(house: House, detail: TripDetail, reason: str, actor: str) -> N
 async def finish_cancelled_trips(house: House) -> tuple[int, int]:
     """Give back what cancelled trips still owe: after a run that was cut short, or for money that came in beside it.
 
-    How many were dealt with, and how many could not be now.
+    How many were dealt with, and how many could not be now. At most MOST_OWED in one run; the next one goes on.
     """
-    async with house.db.reader() as reader:
-        owed = await payment_reads.owed_for_trips(reader, limit=PAGE)
-    failed = 0
-    for booking, trip in owed:
+    done = failed = 0
+
+    async def one(owed: tuple[UUID, UUID]) -> None:
+        nonlocal done, failed
+        booking, trip = owed
         try:
             await _give_back(house, booking, trip, CANCELLED, "system")
         except Exception:
             # One booking's trouble is not another's; it stays owed, and doctor and the next round say so.
             failed += 1
+            advance(failed=1)
             log.exception("a cancelled trip could not be given back", booking=str(booking), trip=str(trip))
-    return len(owed) - failed, failed
+        else:
+            done += 1
+            advance(processed=1)
+
+    after = (FIRST, FIRST)
+    for _ in range(MOST_OWED // PAGE):
+        async with house.db.reader() as reader:
+            page = await payment_reads.owed_for_trips(reader, after=after, limit=PAGE)
+        await each(page, one, at_once=AT_ONCE)
+        if len(page) < PAGE:
+            break
+        after = page[-1]
+    return done, failed
 
 
 async def _give_back(house: House, booking: UUID, trip: UUID, reason: str, actor: str) -> str:

@@ -599,12 +599,13 @@ INNER JOIN booking ON booking_seat.booking_id = booking.id
 WHERE
     trip.state = 'cancelled'
     AND booking.state IN ('held', 'awaiting_payment', 'confirmed', 'completed')
+    AND (booking_seat.booking_id, booking_seat.trip_id) > (%(after_booking)s::uuid, %(after_trip)s::uuid)
     AND NOT EXISTS (
         SELECT 1 FROM trip_refund
         WHERE trip_refund.booking_id = booking_seat.booking_id AND trip_refund.trip_id = booking_seat.trip_id
     )
 GROUP BY booking_seat.booking_id, booking_seat.trip_id
-ORDER BY booking_seat.booking_id
+ORDER BY booking_seat.booking_id, booking_seat.trip_id
 LIMIT %(limit)s;
 
 -- Charges of a day and around it: gateways have calendars of their own.

@@ -283,9 +283,10 @@ async def trips_refunded_of(reader: Reader, *, bookings: Sequence[UUID]) -> set[
     return set(await reader.many(sql.trips_refunded_of, tuple, bookings=list(bookings)))
 
 
-async def owed_for_trips(reader: Reader, *, limit: int) -> list[tuple[UUID, UUID]]:
-    """Bookings and cancelled trips of theirs for which nothing has gone back yet."""
-    return await reader.many(sql.owed_for_trips, tuple, limit=limit)
+async def owed_for_trips(reader: Reader, *, after: tuple[UUID, UUID], limit: int) -> list[tuple[UUID, UUID]]:
+    """Bookings and cancelled trips of theirs for which nothing has gone back yet, in order behind `after`."""
+    booking, trip = after
+    return await reader.many(sql.owed_for_trips, tuple, after_booking=booking, after_trip=trip, limit=limit)
 
 
 async def charges_between(reader: Reader, *, gateway: str, since: datetime, until: datetime) -> list[Charge]:
