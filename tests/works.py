@@ -117,6 +117,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     job: str
     prepare: Callable[[Works, int], Awaitable[object]]
     is_done_once: Callable[[Works], Awaitable[None]]
+    items: int = 200
 
 
 @asynccontextmanager
@@ -295,8 +296,8 @@ async def each_departure_is_there_once(works: Works) -> None:
 async def leave_old_keys(works: Works, number: int) -> None:
     await works.box.rows(
         "INSERT INTO idempotency_key (key, fingerprint, locked_until, created_at, status, media_type, body)"
-        " SELECT sha256(n::text::bytea), sha256(''), kiti_now() - interval '4 days', kiti_now() - interval '4 days', 200,"
-        " 'application/json', '{}' FROM generate_series(1, %s) AS made (n)",
+        " SELECT sha256(n::text::bytea), sha256(''), then_, then_, 200, 'application/json', '{}'"
+        " FROM (SELECT kiti_now() - interval '4 days' AS then_) AS long_ago, generate_series(1, %s) AS made (n)",
         number,
     )
 
@@ -306,7 +307,7 @@ async def every_key_is_forgotten(works: Works) -> None:
 
 
 WORK = [
-    Work(job="expire-seats", prepare=let_holds_lapse, is_done_once=each_hold_is_over_once),
+    Work(job="expire-seats", prepare=let_holds_lapse, is_done_once=each_hold_is_over_once, items=700),
     Work(job="poll-payments", prepare=Works.attempts, is_done_once=each_is_captured_once),
     Work(job="reconcile-payments", prepare=lose_webhooks, is_done_once=each_is_captured_once),
     Work(job="refund-cancelled-trips", prepare=owe_for_cancelled_trips, is_done_once=each_is_owed_back_once),
@@ -314,7 +315,7 @@ WORK = [
     Work(job="poll-disputes", prepare=dispute, is_done_once=each_is_disputed_once),
     Work(job="payouts", prepare=owe_operators, is_done_once=each_is_paid_out_once),
     Work(job="generate-trips", prepare=add_schedules, is_done_once=each_departure_is_there_once),
-    Work(job="cleanup-idempotency", prepare=leave_old_keys, is_done_once=every_key_is_forgotten),
+    Work(job="cleanup-idempotency", prepare=leave_old_keys, is_done_once=every_key_is_forgotten, items=2500),
 ]
 
 

@@ -78,21 +78,27 @@ class Idempotency:
             await idempotency.give_up(self._house(), key, lock)
             raise
         status = int(messages[0]["status"])
-        if once.told is not None:
-            if OK <= status < NOT_OK:
-                return await answer(send, OK, once.told, (JSON,))
-            # The error may have come before the commit of what was told, or after it: the key knows.
-            stored = await idempotency.answer_of(self._house(), key)
-            if stored is not None:
-                return await replay(send, stored)
+        if once.told is not None and OK <= status < NOT_OK:
+            return await answer(send, OK, once.told, (JSON,))
+        # An error may have come before the commit of what was told, or after it: the key knows.
+        stored = None if once.told is None else await idempotency.answer_of(self._house(), key)
+        if stored is not None:
+            return await replay(send, stored)
+        await self._leave(once, status, messages)
+        for message in messages:
+            await send(message)
+        return None
+
+    async def _leave(self, once: _Once, status: int, messages: list[Message]) -> None:
+        """Keep the framework's answer for retries, or let them try anew."""
         if is_repeatable(status):
             media_type = (header(messages[0]["headers"], b"content-type") or b"").decode()
             whole = b"".join(message.get("body", b"") for message in messages[1:])
-            await idempotency.finish(self._house(), key, lock, status=status, media_type=media_type, body=whole)
+            await idempotency.finish(
+                self._house(), once.key, once.lock, status=status, media_type=media_type, body=whole
+            )
         else:
-            await idempotency.give_up(self._house(), key, lock)
-        for message in messages:
-            await send(message)
+            await idempotency.give_up(self._house(), once.key, once.lock)
 
 
 def keeping(

@@ -117,10 +117,10 @@ async def quote_cancellation(house: House, *, booking: UUID) -> Quote:
 async def cancel_booking(
     house: House, *, booking: UUID, actor: str, reason: str = "", keep: Keep[Cancelled] | None = None
 ) -> Cancelled:
-    """Cancel a booking, whole. A hold is given up, as often as one likes; a paid one is refunded by its operators' rules.
+    """Cancel a booking, whole. A hold is given up, a paid one refunded by the rules of its operators.
 
-    `keep` is for the answer about a paid one. Raises WrongState where it is over or its journey has begun, TicketsUsed,
-    NotFound.
+    Giving a hold up twice is fine; `keep` is for the answer about a paid one. Raises WrongState where it is over or its
+    journey has begun, TicketsUsed, NotFound.
     """
     async with house.db.reader() as reader:
         before = await booking_reads.by_id(reader, booking=booking)

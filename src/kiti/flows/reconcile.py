@@ -56,11 +56,12 @@ class GatewaySilent(KitiError):
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """How many transactions were looked at, taken over by us, and differ still; days that could not be compared.
 
-    `settlements` were looked at too; one that a gateway did not tell of counts as a silent day.
+    `settlements` and `disputes` were looked at too; what a gateway did not tell of counts as a silent day.
     """
 
     transactions: int
     settlements: int
+    disputes: int
     repaired: int
     differing: int
     silent: int
@@ -89,6 +90,7 @@ async def reconcile(house: House, *, days: int = USUAL_DAYS) -> Compared:
     compared = Compared(
         transactions=total["transactions"],
         settlements=total["settlements"],
+        disputes=found.told,
         repaired=total["repaired"],
         differing=total["differing"],
         silent=total["silent"],

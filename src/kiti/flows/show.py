@@ -94,7 +94,7 @@ async def booking(house: House, booking_id: UUID) -> BookingView:
 
 
 async def swapped_booking(reader: Reader, before: BookingView, *, rules: Sequence[FeeRule]) -> BookingView:
-    """A booking whose seats on its trips have changed since `before`, as a transaction sees it that waits for nobody."""
+    """A booking whose seats have changed since `before`, on the same trips. It asks `reader` and nobody else."""
     return (await _found(reader, before.booking.id)).view(before.trips, rules=rules)
 
 

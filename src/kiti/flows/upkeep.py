@@ -82,7 +82,8 @@ async def deliver_webhooks(house: House) -> Tally:
 async def reconcile_payments(house: House) -> Tally:
     """Compare the last days with the gateways' own lists, and take over what was missed."""
     compared = await reconcile(house)
-    return Tally(processed=compared.transactions, failed=compared.differing + compared.silent)
+    processed = compared.transactions + compared.settlements + compared.disputes
+    return Tally(processed=processed, failed=compared.differing + compared.silent)
 
 
 async def poll_disputes(house: House) -> Tally:

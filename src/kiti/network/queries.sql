@@ -232,7 +232,7 @@ SELECT
     schedule.weekdays,
     schedule.valid_from,
     schedule.valid_until,
-    ARRAY(
+    array(
         SELECT trip.service_date FROM trip
         WHERE trip.schedule_id = schedule.id AND trip.service_date BETWEEN %(first)s AND %(last)s
     ) AS made
