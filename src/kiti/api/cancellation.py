@@ -9,11 +9,14 @@ from litestar import Controller, Request, post
 
 from kiti.api import wire
 from kiti.api.access import check_booking
+from kiti.api.idempotency import keeping
 from kiti.bookings.model import MAX_SEATS, MAX_TRIPS
 from kiti.core import text
+from kiti.db import Reader
 from kiti.flows import cancellation, equivalent_seats, partial_cancellation
 from kiti.flows.cancellation import Cancelled, Part, Quote
 from kiti.flows.house import House
+from kiti.network import reads as network_reads
 
 LONGEST_REASON = 200
 
@@ -79,22 +82,23 @@ class Cancellations(Controller):
         asked = data or CancelBody()
         part = _part(asked)
         if asked.dry_run:
-            return await _shape(house, Cancelled(quote=await _quote(house, booking_id, part), refund=None))
+            return await _told(house, Cancelled(quote=await _quote(house, booking_id, part), refund=None))
         reason = text.clean(asked.reason, field="reason", length=LONGEST_REASON)
+        keep = keeping(request, _shape)
         if part is None:
-            done = await cancellation.cancel_booking(house, booking=booking_id, actor="guest", reason=reason)
+            done = await cancellation.cancel_booking(house, booking=booking_id, actor="guest", reason=reason, keep=keep)
         else:
             done = await partial_cancellation.cancel_part(
-                house, booking=booking_id, part=part, actor="guest", reason=reason
+                house, booking=booking_id, part=part, actor="guest", reason=reason, keep=keep
             )
-        return await _shape(house, done)
+        return await _told(house, done)
 
     @post("/replacement", summary="Decline other seats than those that were lost", status_code=200)
     async def decline(self, house: House, request: Request[Any, Any, Any], booking_id: UUID) -> CancelShape:
         """For a booking with `replacedSeats`, until `declineUntil`: it is cancelled, and all of its money goes back."""
         check_booking(request, booking_id, house.settings)
-        done = await equivalent_seats.decline(house, booking=booking_id, actor="guest")
-        return await _shape(house, done)
+        keep = keeping(request, _shape)
+        return await _told(house, await equivalent_seats.decline(house, booking=booking_id, actor="guest", keep=keep))
 
 
 def _part(asked: CancelBody) -> Part | None:
@@ -113,9 +117,14 @@ async def _quote(house: House, booking: UUID, part: Part | None) -> Quote:
     return await partial_cancellation.quote_part(house, booking=booking, part=part)
 
 
-async def _shape(house: House, cancelled: Cancelled) -> CancelShape:
+async def _told(house: House, cancelled: Cancelled) -> CancelShape:
+    async with house.db.reader() as reader:
+        return await _shape(reader, cancelled)
+
+
+async def _shape(reader: Reader, cancelled: Cancelled) -> CancelShape:
     quote = cancelled.quote
-    trips = {seat.line.trip_id: await house.catalogue.trip(seat.line.trip_id) for seat in quote.seats}
+    stops = await network_reads.stops_of_trips(reader, trips=list({seat.line.trip_id for seat in quote.seats}))
 
     def money(amount: int) -> wire.MoneyShape:
         return wire.MoneyShape(amount=amount, currency=quote.booking.currency)
@@ -130,7 +139,7 @@ async def _shape(house: House, cancelled: Cancelled) -> CancelShape:
             CancelledSeat(
                 trip_id=seat.line.trip_id,
                 seat_number=seat.line.seat,
-                departure_at=trips[seat.line.trip_id].stops[seat.line.from_seq].departs_at,
+                departure_at=stops[seat.line.trip_id][seat.line.from_seq].departs_at,
                 price=money(seat.price),
                 percent=seat.percent,
                 fee=money(seat.fee),

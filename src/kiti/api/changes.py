@@ -9,8 +9,10 @@ from litestar import Controller, Request, post
 from kiti.api import wire
 from kiti.api.access import check_booking
 from kiti.api.bookings import shape_of
-from kiti.bookings.model import MAX_SEATS
+from kiti.api.idempotency import keeping
+from kiti.bookings.model import MAX_SEATS, BookedSeat
 from kiti.core.errors import InvalidInput
+from kiti.db import Transaction
 from kiti.flows import show
 from kiti.flows.changes import swap_seats
 from kiti.flows.house import House
@@ -45,5 +47,12 @@ class SeatChanges(Controller):
         swaps = {swap.from_.upper(): swap.to.upper() for swap in data.swaps}
         if len(swaps) != len(data.swaps):
             raise InvalidInput("swaps", "The same seat stands twice.")
-        await swap_seats(house, booking=booking_id, swaps=swaps, trip=data.trip_id, actor="guest")
+        before, rules = await show.booking(house, booking_id), await house.catalogue.fee_rules()
+
+        async def told(tx: Transaction, _: list[BookedSeat]) -> wire.BookingShape:
+            return shape_of(await show.swapped_booking(tx, before, rules=rules))
+
+        await swap_seats(
+            house, booking=booking_id, swaps=swaps, trip=data.trip_id, actor="guest", keep=keeping(request, told)
+        )
         return shape_of(await show.booking(house, booking_id))

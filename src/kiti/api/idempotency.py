@@ -1,17 +1,24 @@
 """`Idempotency-Key` on every call that changes something, before the framework sees it.
 
 A reservation stores its answer in its own transaction (`express`). Everything else takes its key first, is answered by
-the framework, and leaves the answer under the key before the caller hears it. Webhooks and jobs have their own rules.
+the framework, and leaves the answer under the key before the caller hears it; what could not be repeated leaves it in
+its own transaction (`keeping`). Webhooks and jobs have their own rules.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
+import msgspec
+from litestar import Request
+
 from kiti.api import problems
-from kiti.api.asgi import Application, Body, Message, Receive, Scope, Send, answer, header, read, refuse
+from kiti.api.asgi import JSON, Application, Body, Message, Receive, Scope, Send, answer, header, read, refuse
 from kiti.core.errors import InvalidInput
+from kiti.db import Transaction
 from kiti.flows import idempotency
 from kiti.flows.house import House
+from kiti.flows.idempotency import Done, Keep
 from kiti.flows.sign_in import account_of_token
 from kiti.idempotency.model import Key, Lock, Stored, key_of
 
@@ -24,6 +31,15 @@ LONGEST_BODY_BYTES = 64 * 1024
 REPEATABLE_ERRORS = {400, 402, 404, 405, 413, 415, 422}
 OK, NOT_OK = 200, 300
 _REPLAYED = (b"idempotency-replayed", b"true")
+_ONCE = "kiti.once"
+
+
+class _Once(msgspec.Struct):
+    """A request that has its key; `told` is the answer that its verb has put into its transaction."""
+
+    key: Key
+    lock: Lock
+    told: bytes | None = None
 
 
 class Idempotency:
@@ -51,6 +67,7 @@ class Idempotency:
 
     async def _answer_once(self, key: Key, lock: Lock, scope: Scope, body: Body, receive: Receive, send: Send) -> None:
         messages: list[Message] = []
+        once = scope[_ONCE] = _Once(key, lock)
 
         async def keep(message: Message) -> None:
             messages.append(message)
@@ -61,14 +78,47 @@ class Idempotency:
             await idempotency.give_up(self._house(), key, lock)
             raise
         status = int(messages[0]["status"])
+        if once.told is not None and OK <= status < NOT_OK:
+            return await answer(send, OK, once.told, (JSON,))
+        # An error may have come before the commit of what was told, or after it: the key knows.
+        stored = None if once.told is None else await idempotency.answer_of(self._house(), key)
+        if stored is not None:
+            return await replay(send, stored)
+        await self._leave(once, status, messages)
+        for message in messages:
+            await send(message)
+        return None
+
+    async def _leave(self, once: _Once, status: int, messages: list[Message]) -> None:
+        """Keep the framework's answer for retries, or let them try anew."""
         if is_repeatable(status):
             media_type = (header(messages[0]["headers"], b"content-type") or b"").decode()
             whole = b"".join(message.get("body", b"") for message in messages[1:])
-            await idempotency.finish(self._house(), key, lock, status=status, media_type=media_type, body=whole)
+            await idempotency.finish(
+                self._house(), once.key, once.lock, status=status, media_type=media_type, body=whole
+            )
         else:
-            await idempotency.give_up(self._house(), key, lock)
-        for message in messages:
-            await send(message)
+            await idempotency.give_up(self._house(), once.key, once.lock)
+
+
+def keeping(
+    request: Request[Any, Any, Any], render: Callable[[Transaction, Done], Awaitable[Any]]
+) -> Keep[Done] | None:
+    """What leaves the answer under the request's key in the transaction of its verb; None without a key.
+
+    `render` makes the answer, a 200, of what the verb has done. It asks the transaction and nobody else.
+    """
+    once = cast("MutableMapping[str, Any]", request.scope).get(_ONCE)
+    if once is None:
+        return None
+
+    async def keep(tx: Transaction, done: Done) -> None:
+        told = msgspec.json.encode(await render(tx, done))
+        media_type = JSON[1].decode()
+        await idempotency.keep_within(tx, once.key, once.lock, status=OK, media_type=media_type, body=told)
+        once.told = told
+
+    return keep
 
 
 def key_for(scope: Scope, body: bytes, house: House) -> Key:

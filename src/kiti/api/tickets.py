@@ -8,9 +8,11 @@ from litestar import Controller, Request, Response, get, post
 from kiti.api import wire
 from kiti.api.access import check_booking, staff_of
 from kiti.api.auth import STAFF_ONLY
+from kiti.api.idempotency import keeping
 from kiti.bookings import reads as booking_reads
 from kiti.core import text
 from kiti.core.errors import InvalidInput
+from kiti.db import Transaction
 from kiti.flows.house import House
 from kiti.flows.inspect import inspect
 from kiti.tickets import qr
@@ -50,7 +52,19 @@ class Tickets(Controller):
         if not scanned.strip():
             raise InvalidInput("token", "Give the token of the QR code, or the code below it.")
         where = text.clean(data.where, field="where", length=120)
-        verdict = await inspect(house, scanned=scanned, trip=data.trip_id, where=where, use=data.use, staff=staff)
+
+        async def told(_: Transaction, verdict: Verdict) -> wire.VerdictShape:
+            return _verdict(verdict)
+
+        verdict = await inspect(
+            house,
+            scanned=scanned,
+            trip=data.trip_id,
+            where=where,
+            use=data.use,
+            staff=staff,
+            keep=keeping(request, told),
+        )
         return _verdict(verdict)
 
     @get("/.well-known/kiti-ticket-keys.json", summary="The public keys that prove tickets offline")

@@ -15,6 +15,9 @@ from kiti.flows.upkeep import JOBS, Tally
 
 console = Console(soft_wrap=True)
 
+# How often a log is told how far a job has come; a terminal sees it all the time.
+LINE_SECONDS = 1.0
+
 
 @click.group()
 def jobs() -> None:
@@ -29,12 +32,18 @@ def run_job(composition: Any, name: str) -> None:
     started = time.perf_counter()
     with database(load()) as settings, console.status(f"Running {name}") as status:
         done = [0, 0]
+        line_at = started + LINE_SECONDS
 
         def show(processed: int, failed: int) -> None:
+            nonlocal line_at
             done[0] += processed
             done[1] += failed
-            pace = sum(done) / max(time.perf_counter() - started, 0.001)
-            status.update(f"Running {name}: {done[0]} processed, {done[1]} failed, {pace:.0f} a second")
+            now = time.perf_counter()
+            so_far = f"{done[0]} processed, {done[1]} failed, {sum(done) / max(now - started, 0.001):.0f} a second"
+            status.update(f"Running {name}: {so_far}")
+            if not console.is_terminal and now >= line_at:
+                line_at = now + LINE_SECONDS
+                console.print(f"{name}: {so_far} so far")
 
         with watched(show):
             tally = run_async(_run(composition, settings, name))

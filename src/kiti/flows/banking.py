@@ -27,6 +27,7 @@ from kiti.core.errors import KitiError
 from kiti.core.money import round_to_minor
 from kiti.db import Transaction
 from kiti.flows.house import House
+from kiti.flows.progress import advance
 from kiti.gateways.gateway import GatewaySettlement, Settlements, Unknown
 from kiti.ledger import actions as ledger
 from kiti.ledger.model import Entry, Posting, bank, gateway_fee, gateway_settled, settlement_rest
@@ -51,6 +52,7 @@ async def import_settlements(house: House, name: str, gateway: Settlements, *, f
         raise SettlementsSilent(told.reason)
     for one in told:
         await take_settlement(house, name, one)
+        advance(processed=1)
     return len(told)
 
 

@@ -27,6 +27,7 @@ from kiti.flows.changes import reason_of
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
+from kiti.flows.passes import each
 from kiti.flows.prices import on_top_of
 from kiti.flows.progress import advance
 from kiti.flows.refunds import request_refund
@@ -45,7 +46,8 @@ PAGE = 200
 CANCELLED = "The trip was cancelled."
 MOST_PAGES = 500
 # Of cancelled trips' bookings in one run of the job; those that fail are passed by, not waited for.
-MOST_BOOKINGS = 20_000
+MOST_OWED = 2000
+AT_ONCE = 4
 FIRST = UUID(int=0)
 Done = Literal["refunded", "released", "before", "failed"]
 
@@ -109,21 +111,25 @@ async def _close(house: House, detail: TripDetail, reason: str, actor: str) -> N
     house.catalogue.forget(trip)
 
 
-async def finish_cancelled_trips(house: House, *, most: int = MOST_BOOKINGS) -> tuple[int, int]:
+async def finish_cancelled_trips(house: House, *, most: int = MOST_OWED) -> tuple[int, int]:
     """Give back what cancelled trips still owe: after a run that was cut short, or for money that came in beside it.
 
     How many were dealt with, and how many could not be now. About `most` in one run at most; the next one goes on.
     """
     counts: Counter[Done] = Counter()
+
+    async def one(owed: tuple[UUID, UUID]) -> None:
+        booking, trip = owed
+        counts[await _guarded(house, booking, trip, CANCELLED, "system")] += 1
+
     after = (FIRST, FIRST)
     while counts.total() < most:
         async with house.db.reader() as reader:
-            owed = await payment_reads.owed_for_trips(reader, after=after, limit=PAGE)
-        for booking, trip in owed:
-            counts[await _guarded(house, booking, trip, CANCELLED, "system")] += 1
-        if len(owed) < PAGE:
+            page = await payment_reads.owed_for_trips(reader, after=after, limit=PAGE)
+        await each(page, one, at_once=AT_ONCE)
+        if len(page) < PAGE:
             break
-        after = owed[-1]
+        after = page[-1]
     return counts.total() - counts["failed"], counts["failed"]
 
 

@@ -25,6 +25,7 @@ from kiti.flows import holds
 from kiti.flows.announce import announce, of_booking
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
+from kiti.flows.idempotency import Keep
 from kiti.flows.letters import occasions
 from kiti.flows.prices import on_top_of
 from kiti.flows.refunds import request_refund
@@ -113,17 +114,30 @@ async def quote_cancellation(house: House, *, booking: UUID) -> Quote:
         return (await judge(reader, found)).quote
 
 
-async def cancel_booking(house: House, *, booking: UUID, actor: str, reason: str = "") -> Cancelled:
+async def cancel_booking(
+    house: House, *, booking: UUID, actor: str, reason: str = "", keep: Keep[Cancelled] | None = None
+) -> Cancelled:
     """Cancel a booking, whole. A hold is given up, a paid one refunded by the rules of its operators.
 
-    Raises WrongState where it is over or its journey has begun, TicketsUsed, NotFound.
+    Giving a hold up twice is fine; `keep` is for the answer about a paid one. Raises WrongState where it is over or its
+    journey has begun, TicketsUsed, NotFound.
     """
     async with house.db.reader() as reader:
         before = await booking_reads.by_id(reader, booking=booking)
-    if before.state in {"held", "awaiting_payment"} and not before.is_lapsed:
+    is_given_up = before.state == "cancelled" and before.confirmed_at is None
+    if is_given_up or (before.state in {"held", "awaiting_payment"} and not before.is_lapsed):
         released = await holds.release(house, booking=booking, actor=actor)
         return Cancelled(quote=Quote(booking=released, seats=(), excess=0, left=0), refund=None)
-    return await house.db.run(lambda tx: _cancel(tx, house, booking, actor=actor, reason=reason or CANCELLED))
+
+    async def work(tx: Transaction) -> Cancelled:
+        case = await judge(tx, await bookings.lock(tx, booking=booking))
+        amount = case.quote.refund.amount
+        done = await cancel_judged(tx, house, case, amount=amount, actor=actor, reason=reason or CANCELLED)
+        if keep is not None:
+            await keep(tx, done)
+        return done
+
+    return await house.db.run(work)
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,11 +185,6 @@ async def give_back(tx: Transaction, house: House, case: Case, *, amount: int, r
         reason=reason,
         of_excess=case.quote.excess,
     )
-
-
-async def _cancel(tx: Transaction, house: House, booking_id: UUID, *, actor: str, reason: str) -> Cancelled:
-    case = await judge(tx, await bookings.lock(tx, booking=booking_id))
-    return await cancel_judged(tx, house, case, amount=case.quote.refund.amount, actor=actor, reason=reason)
 
 
 async def judge(reader: Reader, booking: Booking, *, part: Part | None = None) -> Case:

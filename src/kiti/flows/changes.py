@@ -24,6 +24,7 @@ from kiti.db import Transaction
 from kiti.flows.announce import announce, of_booking
 from kiti.flows.holds import HoldLapsed, can_board, wants_of
 from kiti.flows.house import House
+from kiti.flows.idempotency import Keep
 from kiti.flows.letters import occasions
 from kiti.flows.plan import NotEnoughSeats, SeatsTaken, TripNotOnSale, place_of
 from kiti.flows.reserve import PICK_ATTEMPTS
@@ -54,7 +55,13 @@ class FareDiffers(KitiError):
 
 
 async def swap_seats(
-    house: House, *, booking: UUID, swaps: Mapping[str, str], trip: UUID | None = None, actor: str
+    house: House,
+    *,
+    booking: UUID,
+    swaps: Mapping[str, str],
+    trip: UUID | None = None,
+    actor: str,
+    keep: Keep[list[BookedSeat]] | None = None,
 ) -> list[BookedSeat]:
     """Exchange seats of a booking (old to new) for free ones of one trip, or among themselves; its lines afterwards.
 
@@ -75,7 +82,10 @@ async def swap_seats(
         changes = _swapped(found, lines, swaps, detail)
         if not await can_board(tx, booking=found, lines=[old for old, _ in changes]):
             raise TripNotOnSale("This trip has left or was cancelled, so its seats stay as they are.")
-        return await _change(tx, house, found, changes, action="booking.swapped", reason=SWAPPED, actor=actor)
+        swapped = await _change(tx, house, found, changes, action="booking.swapped", reason=SWAPPED, actor=actor)
+        if keep is not None:
+            await keep(tx, swapped)
+        return swapped
 
     return await house.db.run(work)
 

@@ -61,6 +61,7 @@ async def forget_old_events(house: House) -> int:
     for _ in range(FORGET_BATCHES):
         batch = await house.db.run(lambda tx: hooks.forget(tx, limit=FORGET_BATCH))
         forgotten += batch
+        advance(processed=batch)
         if batch < FORGET_BATCH:
             break
     return forgotten

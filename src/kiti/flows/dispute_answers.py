@@ -21,6 +21,8 @@ from kiti.disputes.model import Answer, Dispute, DisputeLine
 from kiti.flows.changes import reason_of
 from kiti.flows.disputes import take_dispute
 from kiti.flows.house import House
+from kiti.flows.passes import each
+from kiti.flows.progress import advance
 from kiti.gateways.delivery import Accepted
 from kiti.gateways.gateway import Disputes, GatewayDispute, Rejected, Unknown
 from kiti.gateways.mail import Letter
@@ -33,6 +35,7 @@ LONGEST_WAIT_SECONDS = 3600
 MOST_ATTEMPTS = 12
 PASS_LIMIT = 100
 MOST_REMINDED = 20
+AT_ONCE = 4
 
 
 class NoAnswersThere(KitiError):
@@ -75,18 +78,29 @@ async def send_answer_again(house: House, dispute: UUID) -> Dispute:
     return await _tell(house, gateway, asking)
 
 
-async def send_due_answers(house: House) -> int:
-    """Tell gateways again what they may not have heard; how many were told."""
+async def send_due_answers(house: House) -> tuple[int, int]:
+    """Tell gateways again what they may not have heard: how many were told, and how many could not be now."""
     async with house.db.reader() as reader:
         due = await dispute_reads.due(reader, limit=PASS_LIMIT)
-    told = 0
-    for dispute in due:
+    told = failed = 0
+
+    async def one(dispute: UUID) -> None:
+        nonlocal told, failed
         try:
             await send_answer_again(house, dispute)
-            told += 1
         except KitiError as error:
             log.info("a dispute's answer was not sent again", dispute=str(dispute), reason=str(error))
-    return told
+        except Exception:
+            # One answer's trouble is not another's: it is due again by the time that was written down before it.
+            failed += 1
+            advance(failed=1)
+            log.exception("a dispute's answer could not be sent again", dispute=str(dispute))
+        else:
+            told += 1
+            advance(processed=1)
+
+    await each(due, one, at_once=AT_ONCE)
+    return told, failed
 
 
 async def looked_at(house: House, *, dispute: UUID, note: str, actor: str) -> None:
@@ -121,6 +135,7 @@ async def remind_staff(house: House) -> int:
         if claimed:
             reminded += 1
             await _remind(house, line, to)
+            advance(processed=1)
     return reminded
 
 

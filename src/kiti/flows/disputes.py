@@ -32,6 +32,8 @@ from kiti.flows.books import books_of
 from kiti.flows.holds import can_board, wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
+from kiti.flows.passes import each
+from kiti.flows.progress import advance
 from kiti.flows.refunds import by_fares, who_bears
 from kiti.gateways.gateway import Disputes, GatewayDispute, Unknown
 from kiti.ledger import actions as ledger
@@ -48,6 +50,7 @@ log = structlog.get_logger(__name__)
 
 USUAL_DAYS = 30
 MOST_DAYS = 180
+AT_ONCE = 4
 
 LOST = "The payment was taken back by the bank that it came from."
 REFUNDED_BEFORE = (
@@ -116,30 +119,40 @@ async def _find(house: House, name: str, gateway: Disputes) -> dict[str, int]:
         return {"silent": 1}
     breaks: list[Break] = []
     failed = 0
-    for one in told:
+
+    async def one(dispute: GatewayDispute) -> None:
+        nonlocal failed
         try:
-            await take_dispute(house, name, one)
+            await take_dispute(house, name, dispute)
         except disputes.DisputeChanged as error:
             log.info("a dispute changed meanwhile; the next round looks again", reason=str(error))
         except _NotOurs as error:
-            breaks.append(
-                Break(
-                    transaction_id=one.transaction_id,
-                    kind=error.kind,
-                    sides="ledger_dispute",
-                    day=today,
-                    booking_id=None,
-                    detail=str(error),
-                )
-            )
+            breaks.append(_break(dispute, error, today))
+            advance(failed=1)
         except Exception:
             # One dispute's trouble is not another's, and not that of answers that are due.
             failed += 1
-            log.exception("a dispute could not be taken in", gateway=name, dispute=one.dispute_id)
+            advance(failed=1)
+            log.exception("a dispute could not be taken in", gateway=name, dispute=dispute.dispute_id)
+        else:
+            advance(processed=1)
+
+    await each(told, one, at_once=AT_ONCE)
     await house.db.run(
         lambda tx: payments.put_breaks_of_sides(tx, gateway=name, sides=["ledger_dispute"], breaks=breaks)
     )
     return {"told": len(told), "unknown": len(breaks) + failed}
+
+
+def _break(dispute: GatewayDispute, error: _NotOurs, today: date) -> Break:
+    return Break(
+        transaction_id=dispute.transaction_id,
+        kind=error.kind,
+        sides="ledger_dispute",
+        day=today,
+        booking_id=None,
+        detail=str(error),
+    )
 
 
 async def _first_day(house: House, name: str, today: date) -> date:

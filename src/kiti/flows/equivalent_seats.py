@@ -23,6 +23,7 @@ from kiti.db import Reader, Transaction
 from kiti.flows.cancellation import Cancelled, cancel_judged, judge
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
+from kiti.flows.idempotency import Keep
 from kiti.flows.letters import occasions
 from kiti.flows.plan import place_of
 from kiti.messages.model import Channel
@@ -67,7 +68,7 @@ async def take_instead(
     return False
 
 
-async def decline(house: House, *, booking: UUID, actor: str) -> Cancelled:
+async def decline(house: House, *, booking: UUID, actor: str, keep: Keep[Cancelled] | None = None) -> Cancelled:
     """Cancel a booking that got other seats than those that were lost: all that is left of its money goes back, once.
 
     Raises NotFound where nothing was replaced, WrongState once it is too late or cancelled, TicketsUsed.
@@ -81,7 +82,10 @@ async def decline(house: House, *, booking: UUID, actor: str) -> Cancelled:
         if found.state == "confirmed" and found.now >= replaced[0].decline_until:
             raise WrongState("These seats could be declined until a while ago. Cancel the booking instead.")
         case = await judge(tx, found)
-        return await cancel_judged(tx, house, case, amount=case.quote.left, actor=actor, reason=DECLINED)
+        done = await cancel_judged(tx, house, case, amount=case.quote.left, actor=actor, reason=DECLINED)
+        if keep is not None:
+            await keep(tx, done)
+        return done
 
     return await house.db.run(work)
 

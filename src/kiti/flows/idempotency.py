@@ -2,11 +2,16 @@
 
 A request takes its key before it does anything and leaves its answer when it is done. If it dies in between, the lock
 lapses and a retry resumes; what it finds done already it does not do again, because every verb behind a mutating call
-either says so (one open attempt to pay, a hold that is released) or writes the answer in its own transaction, as a
-reservation does.
+either says so (one open attempt to pay, a hold that is released) or leaves the answer in its own transaction: a
+reservation with `keep` of the slice, and with a `Keep` whatever would be refused the second time (a cancellation, a
+change of seats, a ticket at the door).
 """
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from kiti.core.errors import KitiError
+from kiti.db import Transaction
 from kiti.flows.house import House
 from kiti.flows.progress import advance
 from kiti.idempotency import actions as idempotency
@@ -23,6 +28,11 @@ class KeyInUse(KitiError):
 
 class KeyReused(KitiError):
     """This key was used for another request."""
+
+
+Done = TypeVar("Done")
+# What a verb calls last in its transaction, with what it has done.
+Keep = Callable[[Transaction, Done], Awaitable[None]]
 
 
 async def begin(house: House, key: Key) -> Lock | Stored:
@@ -61,6 +71,22 @@ async def finish(house: House, key: Key, lock: Lock, *, status: int, media_type:
     await house.db.run(
         lambda tx: idempotency.store(tx, key=key, lock=lock, status=status, media_type=media_type, body=body)
     )
+
+
+async def keep_within(tx: Transaction, key: Key, lock: Lock, *, status: int, media_type: str, body: bytes) -> None:
+    """Keep the answer in the transaction of what it tells: both are there, or neither.
+
+    Raises KeyInUse where a retry has taken this request for dead: then that one does it.
+    """
+    if not await idempotency.store(tx, key=key, lock=lock, status=status, media_type=media_type, body=body):
+        raise KeyInUse("A retry with this Idempotency-Key is at work meanwhile. Ask again in a moment.")
+
+
+async def answer_of(house: House, key: Key) -> Stored | None:
+    """The answer that is kept, if one is."""
+    async with house.db.reader() as reader:
+        found = await idempotency_reads.find(reader, key=key)
+    return None if found is None or found.status is None else found
 
 
 async def give_up(house: House, key: Key, lock: Lock) -> None:

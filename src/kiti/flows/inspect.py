@@ -7,6 +7,7 @@ from kiti.audit.model import Event
 from kiti.db import Transaction
 from kiti.flows.announce import announce, of_ticket
 from kiti.flows.house import House
+from kiti.flows.idempotency import Keep
 from kiti.flows.staff import require
 from kiti.people.model import Staff
 from kiti.tickets import actions as tickets
@@ -14,11 +15,20 @@ from kiti.tickets import reads as ticket_reads
 from kiti.tickets.model import Unknown, Valid, Verdict, WrongTrip
 
 
-async def inspect(house: House, *, scanned: str, trip: UUID | None, where: str, use: bool, staff: Staff) -> Verdict:
+async def inspect(
+    house: House,
+    *,
+    scanned: str,
+    trip: UUID | None,
+    where: str,
+    use: bool,
+    staff: Staff,
+    keep: Keep[Verdict] | None = None,
+) -> Verdict:
     """Judge a token or a code; with `use` a valid ticket becomes used. Of two scans at once one is told valid.
 
     Raises NotAllowed unless `staff` may verify tickets of the trip's operator, NotFound for a trip that is none.
-    Without `trip` it is the ticket's own.
+    Without `trip` it is the ticket's own. `keep` is for the answer to who wants to use it.
     """
     require(staff, "tickets.verify")
     if trip is not None:
@@ -40,6 +50,8 @@ async def inspect(house: House, *, scanned: str, trip: UUID | None, where: str, 
             event = Event(subject=ticket.booking_id, actor=staff.actor, action="ticket.used", detail=detail)
             await audit.record(tx, events=[event])
             await announce(tx, of_ticket(ticket, where=where))
+        if keep is not None:
+            await keep(tx, verdict)
         return verdict
 
     return await house.db.run(work)

@@ -20,6 +20,7 @@ from kiti.flows.announce import announce, of_booking
 from kiti.flows.cancellation import CANCELLED, Cancelled, Case, Part, Quote, cancel_judged, give_back, judge
 from kiti.flows.holds import wants_of
 from kiti.flows.house import House
+from kiti.flows.idempotency import Keep
 from kiti.flows.letters import occasions
 from kiti.network import reads as network
 from kiti.seats import actions as seats
@@ -37,7 +38,15 @@ async def quote_part(house: House, *, booking: UUID, part: Part) -> Quote:
         return (await judge(reader, found, part=part)).quote
 
 
-async def cancel_part(house: House, *, booking: UUID, part: Part, actor: str, reason: str = "") -> Cancelled:
+async def cancel_part(
+    house: House,
+    *,
+    booking: UUID,
+    part: Part,
+    actor: str,
+    reason: str = "",
+    keep: Keep[Cancelled] | None = None,
+) -> Cancelled:
     """Cancel some seats of a paid booking by the rules of their operators; the last ones cancel the booking.
 
     Raises InvalidInput for seats that it has not, or not any more; WrongState where it is not paid for or is over, or
@@ -49,8 +58,12 @@ async def cancel_part(house: House, *, booking: UUID, part: Part, actor: str, re
         case = await judge(tx, await bookings.lock(tx, booking=booking), part=part)
         if case.quote.is_whole:
             amount = case.quote.refund.amount
-            return await cancel_judged(tx, house, case, amount=amount, actor=actor, reason=why)
-        return await _cancel_seats(tx, house, case, actor=actor, reason=why)
+            done = await cancel_judged(tx, house, case, amount=amount, actor=actor, reason=why)
+        else:
+            done = await _cancel_seats(tx, house, case, actor=actor, reason=why)
+        if keep is not None:
+            await keep(tx, done)
+        return done
 
     return await house.db.run(work)
 

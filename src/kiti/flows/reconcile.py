@@ -19,6 +19,7 @@ from kiti.core.money import Money
 from kiti.flows.banking import SettlementsSilent
 from kiti.flows.disputes import find_disputes
 from kiti.flows.house import House
+from kiti.flows.passes import each
 from kiti.flows.progress import advance
 from kiti.flows.settle import settle_payment
 from kiti.flows.three_way import compare_settlements
@@ -55,11 +56,12 @@ class GatewaySilent(KitiError):
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """How many transactions were looked at, taken over by us, and differ still; days that could not be compared.
 
-    `settlements` were looked at too; one that a gateway did not tell of counts as a silent day.
+    `settlements` and `disputes` were looked at too; what a gateway did not tell of counts as a silent day.
     """
 
     transactions: int
     settlements: int
+    disputes: int
     repaired: int
     differing: int
     silent: int
@@ -88,6 +90,7 @@ async def reconcile(house: House, *, days: int = USUAL_DAYS) -> Compared:
     compared = Compared(
         transactions=total["transactions"],
         settlements=total["settlements"],
+        disputes=found.told,
         repaired=total["repaired"],
         differing=total["differing"],
         silent=total["silent"],
@@ -143,14 +146,17 @@ async def _compare(house: House, name: str, gateway: Gateway, day: date) -> dict
     ours = {charge.transaction_id: charge for charge in near}
     breaks: list[Break] = []
     repaired = 0
-    for told in theirs:
-        advance(processed=1)
+
+    async def one(told: Theirs) -> None:
+        nonlocal repaired
         known = ours.get(told.transaction_id)
         if known is None:
             known, was_repaired = await _take_over(house, told)
             repaired += was_repaired
-        found = _missing_ours(told, day) if known is None else _difference(told, known, day)
-        breaks += found
+        breaks.extend(_missing_ours(told, day) if known is None else _difference(told, known, day))
+        advance(processed=1)
+
+    await each(theirs, one)
     of_day = [charge for charge in near if midnight <= charge.captured_at < midnight + timedelta(days=1)]
     breaks += await _unheard_of(gateway, of_day, {told.transaction_id for told in theirs}, day)
     breaks += [
@@ -226,23 +232,37 @@ def _difference(told: Theirs, charge: Charge, day: date) -> list[Break]:
 async def _unheard_of(gateway: Gateway, charges: Sequence[Charge], listed: set[str], day: date) -> list[Break]:
     """Charges of ours that the day's list lacks. Calendars differ, so each is asked for before it is missed."""
     found: list[Break] = []
+    silent: list[Unknown] = []
+
+    async def ask(charge: Charge) -> None:
+        told = [] if silent else await _asked(gateway, charge, day)
+        if isinstance(told, Unknown):
+            silent.append(told)
+        else:
+            found.extend(told)
+
     questions = [charge for charge in charges if charge.transaction_id not in listed]
-    for charge in questions[:MOST_SINGLE_QUESTIONS]:
-        try:
-            truth = await gateway.verify(charge.transaction_id)
-        except UnreadableAmount as error:
-            found.append(_break(charge, day, "amount", str(error)))
-            continue
-        match truth:
-            case Captured():
-                found += _difference(truth, charge, day)
-            case Missing():
-                found.append(_break(charge, day, "missing_theirs", "The gateway does not know this transaction."))
-            case Authorised() | Declined() | Pending():
-                found.append(_break(charge, day, "status", "The gateway has not taken this money, or not any more."))
-            case Unknown():
-                raise GatewaySilent(truth.reason)
+    await each(questions[:MOST_SINGLE_QUESTIONS], ask)
+    if silent:
+        raise GatewaySilent(silent[0].reason)
     return found
+
+
+async def _asked(gateway: Gateway, charge: Charge, day: date) -> list[Break] | Unknown:
+    """Where the gateway, asked about one charge, tells it differently."""
+    try:
+        truth = await gateway.verify(charge.transaction_id)
+    except UnreadableAmount as error:
+        return [_break(charge, day, "amount", str(error))]
+    match truth:
+        case Captured():
+            return _difference(truth, charge, day)
+        case Missing():
+            return [_break(charge, day, "missing_theirs", "The gateway does not know this transaction.")]
+        case Authorised() | Declined() | Pending():
+            return [_break(charge, day, "status", "The gateway has not taken this money, or not any more.")]
+        case Unknown():
+            return truth
 
 
 def _duplicate(charge: Charge, day: date) -> Break:

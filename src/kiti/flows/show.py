@@ -9,7 +9,9 @@ import msgspec
 from kiti.bookings import reads as booking_reads
 from kiti.bookings.model import BookedSeat, Booking, CancelledSeat, Replacement
 from kiti.core.money import Money
+from kiti.db import Reader
 from kiti.fees import reads as fee_reads
+from kiti.fees.model import FeeRule, Part
 from kiti.flows.availability import SeatMap
 from kiti.flows.house import House
 from kiti.flows.prices import Price, price_of, quote
@@ -86,23 +88,14 @@ async def seat_map(house: House, trip: UUID, *, from_code: str | None, to_code: 
 async def booking(house: House, booking_id: UUID) -> BookingView:
     """A booking with everything around it; raises NotFound."""
     async with house.db.reader() as reader:
-        found = await booking_reads.by_id(reader, booking=booking_id)
-        lines = await booking_reads.seats_of(reader, bookings=[booking_id])
-        # Before there was money nothing can have been given back or replaced.
-        was_paid = found.confirmed_at is not None
-        cancelled = await booking_reads.cancelled_seats(reader, booking=booking_id) if was_paid else []
-        replaced = await booking_reads.replacements(reader, booking=booking_id) if was_paid else []
-        attempt = await payment_reads.newest_of_booking(reader, booking=booking_id)
-        standing = None if attempt is None else await payment_reads.standing(reader, payment=attempt)
-        is_told = attempt is not None and (attempt.is_open or not _may_be_paid(found))
-        told = await fee_reads.of_bookings(reader, bookings=[booking_id]) if is_told else None
-    parts = quote(await house.catalogue.fee_rules(), found, lines, method=None) if told is None else told
-    trips = {line.trip_id: await house.catalogue.trip(line.trip_id) for line in lines}
-    shown = None if attempt is None or standing is None else PaymentView(payment=attempt, standing=standing)
-    price = price_of(Money(found.amount, found.currency), parts)
-    return BookingView(
-        booking=found, lines=lines, trips=trips, payment=shown, price=price, cancelled=cancelled, replaced=replaced
-    )
+        found = await _found(reader, booking_id)
+    trips = {line.trip_id: await house.catalogue.trip(line.trip_id) for line in found.lines}
+    return found.view(trips, rules=await house.catalogue.fee_rules())
+
+
+async def swapped_booking(reader: Reader, before: BookingView, *, rules: Sequence[FeeRule]) -> BookingView:
+    """A booking whose seats have changed since `before`, on the same trips. It asks `reader` and nobody else."""
+    return (await _found(reader, before.booking.id)).view(before.trips, rules=rules)
 
 
 async def prices_by_method(house: House, view: BookingView, methods: Iterable[str]) -> dict[str, Price]:
@@ -117,6 +110,44 @@ async def payment(house: House, payment_id: UUID) -> PaymentView:
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment_id)
         return PaymentView(payment=found, standing=await payment_reads.standing(reader, payment=found))
+
+
+class _Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A booking as the database has it; `told` are the parts of its price that are written down, None: none are."""
+
+    booking: Booking
+    lines: list[BookedSeat]
+    payment: PaymentView | None
+    told: list[Part] | None
+    cancelled: Sequence[CancelledSeat]
+    replaced: Sequence[Replacement]
+
+    def view(self, trips: Mapping[UUID, TripDetail], *, rules: Sequence[FeeRule]) -> BookingView:
+        parts = quote(rules, self.booking, self.lines, method=None) if self.told is None else self.told
+        return BookingView(
+            booking=self.booking,
+            lines=self.lines,
+            trips=trips,
+            payment=self.payment,
+            price=price_of(Money(self.booking.amount, self.booking.currency), parts),
+            cancelled=self.cancelled,
+            replaced=self.replaced,
+        )
+
+
+async def _found(reader: Reader, booking_id: UUID) -> _Found:
+    found = await booking_reads.by_id(reader, booking=booking_id)
+    lines = await booking_reads.seats_of(reader, bookings=[booking_id])
+    # Before there was money nothing can have been given back or replaced.
+    was_paid = found.confirmed_at is not None
+    cancelled = await booking_reads.cancelled_seats(reader, booking=booking_id) if was_paid else []
+    replaced = await booking_reads.replacements(reader, booking=booking_id) if was_paid else []
+    attempt = await payment_reads.newest_of_booking(reader, booking=booking_id)
+    standing = None if attempt is None else await payment_reads.standing(reader, payment=attempt)
+    is_told = attempt is not None and (attempt.is_open or not _may_be_paid(found))
+    told = await fee_reads.of_bookings(reader, bookings=[booking_id]) if is_told else None
+    payment = None if attempt is None or standing is None else PaymentView(payment=attempt, standing=standing)
+    return _Found(booking=found, lines=lines, payment=payment, told=told, cancelled=cancelled, replaced=replaced)
 
 
 def _may_be_paid(booking: Booking) -> bool:

@@ -1,11 +1,9 @@
 """What runs by the clock: bounded passes over what is due. Running one twice at once does no harm."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from uuid import UUID
+from functools import partial
 
 import msgspec
-import structlog
 
 from kiti.flows import holds
 from kiti.flows.cancel_trip import finish_cancelled_trips
@@ -15,8 +13,8 @@ from kiti.flows.disputes import find_disputes
 from kiti.flows.house import House
 from kiti.flows.idempotency import forget_old
 from kiti.flows.messages import send_due
+from kiti.flows.passes import work_off
 from kiti.flows.payouts import process_payout
-from kiti.flows.progress import advance
 from kiti.flows.reconcile import reconcile
 from kiti.flows.refunds import process_refund
 from kiti.flows.revenue import recognise_revenue as recognise
@@ -25,16 +23,9 @@ from kiti.flows.settlements import calculate_settlements as calculate
 from kiti.flows.timetable import generate_coming_trips
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
-from kiti.payments.actions import PaymentChanged
 from kiti.settlements import actions as settlement_actions
 from kiti.settlements import reads as settlement_reads
-from kiti.settlements.actions import SettlementChanged
 
-log = structlog.get_logger(__name__)
-
-PASS_LIMIT = 200
-CONCURRENCY = 8
-POSTPONE_SECONDS = 300
 TIMETABLE_DAYS = 30
 
 
@@ -53,25 +44,22 @@ async def expire_seats(house: House) -> Tally:
 
 async def poll_payments(house: House) -> Tally:
     """Ask gateways about payments that are due for it: webhooks get lost, mobile money takes minutes."""
-
-    async def one(payment: UUID) -> None:
-        await settle_payment(house, payment)
-
-    return await _each(house, payment_reads.due_for_poll, one, payments.postpone_poll)
+    step = partial(settle_payment, house)
+    processed, failed = await work_off(house.db, payment_reads.due_for_poll, step, payments.postpone_poll)
+    return Tally(processed=processed, failed=failed)
 
 
 async def process_refunds(house: House) -> Tally:
     """Take every refund that is due one step on."""
-
-    async def one(refund: UUID) -> None:
-        await process_refund(house, refund)
-
-    return await _each(house, payment_reads.due_refunds, one, payments.postpone_refund)
+    step = partial(process_refund, house)
+    processed, failed = await work_off(house.db, payment_reads.due_refunds, step, payments.postpone_refund)
+    return Tally(processed=processed, failed=failed)
 
 
 async def generate_trips(house: House) -> Tally:
     """Make the departures of the coming days from their schedules."""
-    return Tally(processed=await generate_coming_trips(house.db, days=TIMETABLE_DAYS))
+    processed, failed = await generate_coming_trips(house.db, days=TIMETABLE_DAYS)
+    return Tally(processed=processed, failed=failed)
 
 
 async def cleanup_idempotency(house: House) -> Tally:
@@ -94,15 +82,16 @@ async def deliver_webhooks(house: House) -> Tally:
 async def reconcile_payments(house: House) -> Tally:
     """Compare the last days with the gateways' own lists, and take over what was missed."""
     compared = await reconcile(house)
-    return Tally(processed=compared.transactions, failed=compared.differing + compared.silent)
+    processed = compared.transactions + compared.settlements + compared.disputes
+    return Tally(processed=processed, failed=compared.differing + compared.silent)
 
 
 async def poll_disputes(house: House) -> Tally:
     """Ask gateways about disputes, tell them answers that may be lost, remind staff of those that nobody answers."""
     found = await find_disputes(house)
-    sent = await send_due_answers(house)
+    sent, not_sent = await send_due_answers(house)
     reminded = await remind_staff(house)
-    return Tally(processed=found.told + sent + reminded, failed=found.silent + found.unknown)
+    return Tally(processed=found.told + sent + reminded, failed=found.silent + found.unknown + not_sent)
 
 
 async def refund_cancelled_trips(house: House) -> Tally:
@@ -125,11 +114,9 @@ async def calculate_settlements(house: House) -> Tally:
 
 async def payouts(house: House) -> Tally:
     """Take every payout that is due one step on."""
-
-    async def one(payout: UUID) -> None:
-        await process_payout(house, payout)
-
-    return await _each(house, settlement_reads.due_payouts, one, settlement_actions.postpone_payout)
+    step = partial(process_payout, house)
+    processed, failed = await work_off(house.db, settlement_reads.due_payouts, step, settlement_actions.postpone_payout)
+    return Tally(processed=processed, failed=failed)
 
 
 JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
@@ -150,39 +137,3 @@ JOBS: dict[str, Callable[[House], Awaitable[Tally]]] = {
 
 # Tasks that are deferred by an event, not by the clock.
 EVENT_TASKS = ("process_webhook", "process_refund")
-
-
-async def _each(
-    house: House,
-    due: Callable[..., Awaitable[list[UUID]]],
-    one: Callable[[UUID], Awaitable[None]],
-    postpone: Callable[..., Awaitable[None]],
-) -> Tally:
-    """Do `one` for everything due, some at a time. What fails is logged, postponed and tried again later.
-
-    One item's trouble is never another's: it neither ends the pass nor stays at the head of the queue.
-    """
-    async with house.db.reader() as reader:
-        ids = await due(reader, limit=PASS_LIMIT)
-    limiter = asyncio.Semaphore(CONCURRENCY)
-    failures = 0
-
-    async def guarded(item: UUID) -> None:
-        nonlocal failures
-        async with limiter:
-            try:
-                await one(item)
-                advance(processed=1)
-            except (PaymentChanged, SettlementChanged):
-                log.info("somebody else was quicker", item=str(item))
-            except Exception:
-                failures += 1
-                advance(failed=1)
-                log.exception("could not be done now", item=str(item), again_in_seconds=POSTPONE_SECONDS)
-                async with house.db.transaction() as tx:
-                    await postpone(tx, item=item, seconds=POSTPONE_SECONDS)
-
-    async with asyncio.TaskGroup() as group:
-        for item in ids:
-            group.create_task(guarded(item))
-    return Tally(processed=len(ids) - failures, failed=failures)

@@ -22,11 +22,12 @@ async def take(tx: Transaction, *, key: Key) -> Lock | None:
     )
 
 
-async def store(tx: Transaction, *, key: Key, lock: Lock, status: int, media_type: str, body: bytes) -> None:
-    """Keep the answer for who asks again, unless somebody has taken over meanwhile."""
-    await tx.execute(
+async def store(tx: Transaction, *, key: Key, lock: Lock, status: int, media_type: str, body: bytes) -> bool:
+    """Keep the answer for who asks again; False where somebody has taken over meanwhile, or one is kept already."""
+    stored = await tx.execute(
         sql.store, key=key.digest, locked_until=lock.locked_until, status=status, media_type=media_type, body=body
     )
+    return stored == 1
 
 
 async def give_up(tx: Transaction, *, key: Key, lock: Lock) -> None:

@@ -55,7 +55,7 @@ def _timetable(app: procrastinate.App, house: House) -> None:
         ("process-refunds", EVERY_TEN_SECONDS),
         ("send-notifications", EVERY_TEN_SECONDS),
         ("deliver-webhooks", EVERY_TEN_SECONDS),
-        ("generate-trips", AT_NIGHT),
+        ("generate-trips", HOURLY),
         ("cleanup-idempotency", AT_NIGHT),
         ("reconcile-payments", AFTER_MIDNIGHT),
         ("poll-disputes", EVERY_QUARTER_OF_AN_HOUR),

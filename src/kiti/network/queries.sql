@@ -236,12 +236,24 @@ SELECT
 FROM schedule
 WHERE id = %(schedule)s;
 
--- Schedules that still run on or after a date, a page at a time.
+-- Schedules that run on some days, a page at a time, with the dates among those that have their trip.
 -- schedules_after :many
-SELECT id
+SELECT
+    schedule.id,
+    schedule.operator_id,
+    schedule.route_id,
+    schedule.vehicle_id,
+    schedule.departs_local,
+    schedule.weekdays,
+    schedule.valid_from,
+    schedule.valid_until,
+    array(
+        SELECT trip.service_date FROM trip
+        WHERE trip.schedule_id = schedule.id AND trip.service_date BETWEEN %(first)s AND %(last)s
+    ) AS made
 FROM schedule
-WHERE id > %(after)s AND valid_until >= %(day)s
-ORDER BY id
+WHERE schedule.id > %(after)s AND schedule.valid_until >= %(first)s AND schedule.valid_from <= %(last)s
+ORDER BY schedule.id
 LIMIT %(at_most)s;
 
 -- calls_of_route :many

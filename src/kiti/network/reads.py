@@ -22,6 +22,7 @@ from kiti.network.model import (
     PopularPair,
     RefundPolicy,
     RefundRule,
+    Schedule,
     Seat,
     Stop,
     TripFound,
@@ -158,10 +159,6 @@ class _Boarding(msgspec.Struct, frozen=True, kw_only=True):
     departs_at: datetime
 
 
-class _Id(msgspec.Struct, frozen=True, kw_only=True):
-    id: UUID
-
-
 async def search(
     reader: Reader,
     *,
@@ -287,9 +284,15 @@ async def layout(reader: Reader, *, layout: UUID) -> Layout:
     )
 
 
-async def schedules_after(reader: Reader, *, after: UUID, day: date, limit: int) -> list[UUID]:
-    """Ids of schedules that run on `day` or later, in order, behind `after`."""
-    return [row.id for row in await reader.many(sql.schedules_after, _Id, after=after, day=day, at_most=limit)]
+async def schedules_after(
+    reader: Reader, *, after: UUID, first: date, last: date, limit: int
+) -> list[tuple[Schedule, set[date]]]:
+    """Schedules valid between two days, in the order of their ids behind `after`; each with the dates that are made."""
+
+    def row(made: list[date], **schedule: Any) -> tuple[Schedule, set[date]]:
+        return Schedule(**schedule), set(made)
+
+    return await reader.many(sql.schedules_after, row, after=after, first=first, last=last, at_most=limit)
 
 
 async def running(reader: Reader, *, trips: Sequence[UUID]) -> Callable[[], Awaitable[list[tuple[UUID, datetime]]]]:
