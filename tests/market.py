@@ -2,6 +2,7 @@
 what travellers, clerks, banks and operators do in it.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -9,15 +10,20 @@ from uuid import UUID
 import msgspec
 
 from kiti.app import open_house
+from kiti.core.ids import new_id
 from kiti.core.settings import load
 from kiti.disputes.actions import DisputeChanged, DisputeNotAnswerable
 from kiti.disputes.model import Answer
+from kiti.fees import actions as fees
+from kiti.fees.model import Bearer, FeeRule, Kind
 from kiti.flows.corrections import NotReversible, correct_event
 from kiti.flows.dispute_answers import answer_dispute
 from kiti.flows.house import House
 from kiti.flows.payouts import request_payout
 from kiti.flows.settlements import approve, list_settlements, set_terms
 from kiti.gateways.gateway import Destination
+from kiti.network.actions import set_refund_policy
+from kiti.network.model import RefundPolicy, RefundRule
 from kiti.settlements.model import Terms
 from tests.earnings import somebody
 from tests.house import JsonObject, RunningHouse, holder
@@ -57,15 +63,23 @@ TRAVELS_IN_DAYS = 30
 # Flutterwave takes no objection without a link.
 PROOF = "They travelled: https://proof.example/boarded"
 PHONES = {"UGX": "+256772123456", "KES": "+254712345678"}
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+# What is asked beside the fares, and who bears it.
+FEES: list[tuple[Kind, Bearer, str, JsonObject]] = [
+    ("commission", "operator", "UGX", {"basis_points": 1_000}),
+    ("commission", "operator", "KES", {"basis_points": 725}),
+    ("gateway_fee", "operator", "UGX", {"basis_points": 290}),
+    ("platform_fee", "traveller", "UGX", {"fixed": 1_500}),
+    ("tax", "traveller", "KES", {"basis_points": 1_600}),
+]
 
 Way = dict[str, Any]
-ON_PHONE: Way = {"paymentMethod": "MOBILE_MONEY", "channel": "DIRECT"}
 # How one can pay: what is sent to `initiate` beside the booking.
 WAYS: dict[str, Way] = {
     "page": {"gateway": "flutterwave"},
-    "phone": {"gateway": "flutterwave", **ON_PHONE},
+    "phone": {"gateway": "flutterwave", "paymentMethod": "MOBILE_MONEY", "channel": "DIRECT"},
     "second page": {"gateway": "flutterwave_v4"},
-    "second phone": {"gateway": "flutterwave_v4", **ON_PHONE},
+    "second phone": {"gateway": "flutterwave_v4", "paymentMethod": "MOBILE_MONEY"},
     "authorised": {"gateway": "stripe"},
     "counter": {"paymentMethod": "CASH"},
 }
@@ -97,9 +111,10 @@ class Market(Stage):
         self.box = self.there.box
         self.staff = self.run(staff_headers(self.there))
         self.house: House = self.enter(open_house(load({**self.there.environment, "DATABASE_URL": url})))
-        self.run(self._settle_daily())
+        self.run(self._set_terms())
 
-    async def _settle_daily(self) -> None:
+    async def _set_terms(self) -> None:
+        """Operators are paid each day, bear a commission and the gateway's fee; one keeps something of who cancels."""
         account = Destination(kind="mobile_money", country="UG", bank="MPS", account="256772000111", name="Pearl")
         for line in (self.there.network.bus_line, self.there.network.lake_line):
             terms = Terms(
@@ -112,6 +127,13 @@ class Market(Stage):
                 set_by="test",
             )
             await set_terms(self.house, terms=terms, staff=somebody(number=1))
+        policy = RefundPolicy(rules=(RefundRule(hours_before=0, percent=80),), fees={"KES": 5_000})
+        async with self.box.db.transaction() as tx:
+            await set_refund_policy(tx, operator=self.there.network.lake_line.operator.id, policy=policy)
+            for kind, bearer, currency, said in FEES:
+                fields: dict[str, Any] = {"valid_from": LONG_AGO, **said}
+                rule = FeeRule(id=new_id(), kind=kind, borne_by=bearer, currency=currency, **fields)
+                await fees.set_rule(tx, rule=rule)
         await self.there.sim.config(transfer_delay_seconds=0.1, pay_late_seconds=0.2)
 
     async def fresh_trips(self) -> list[UUID]:
@@ -135,7 +157,8 @@ class Market(Stage):
 
     async def pay(self, bought: Bought, action: str, **options: Any) -> None:
         """Begin, and press a button of whatever there is now, even where the answer was lost."""
-        phone = {"phoneNumber": PHONES[bought.booking["currency"]]} if bought.way.get("channel") == "DIRECT" else {}
+        is_on_phone = bought.way.get("paymentMethod") == "MOBILE_MONEY"
+        phone = {"phoneNumber": PHONES[bought.booking["currency"]]} if is_on_phone else {}
         answer = await self.there.ask_to_pay(bought.booking, **bought.way, **phone)
         assert answer.status_code in {200, 201, 402, 409, 502, 503, 504}, answer.text
         found = await self.attempts(bought)

@@ -14,6 +14,7 @@ import msgspec
 
 from kiti.banking import reads as banking_reads
 from kiti.core.money import round_to_minor
+from kiti.flows.books import books_of as books_of_bookings
 from kiti.flows.house import House
 from kiti.flows.wellbeing import examine
 from tests.earnings import WRONG_BALANCES, WRONG_LINES, WRONG_TOTALS
@@ -256,6 +257,20 @@ async def settled_leaves_nothing(there: RunningHouse, audit: Audit) -> None:
     assert wrong == []
     found = [row for row in audit.breaks if row["transaction_id"] in mine]
     assert found == [], "what is the same everywhere is no difference"
+
+
+async def nothing_is_owed_for_journeys_that_are_over(there: RunningHouse, bookings: Sequence[UUID]) -> None:
+    """Once all buses have left or were cancelled, only what has bought nothing and has not gone back is owed still."""
+    rows = await there.box.rows(
+        "SELECT id, currency FROM booking WHERE id = ANY(%s) AND NOT EXISTS"
+        " (SELECT FROM transfer WHERE booking_id = booking.id AND event LIKE 'reversal:%%')",
+        list(bookings),
+    )
+    async with there.box.db.reader() as reader:
+        books = await books_of_bookings(reader, currencies={row["id"]: row["currency"] for row in rows})
+    for booking, found in books.items():
+        owed = sum(standing.owed for standing in found.standings.values())
+        assert owed == found.unspent, (booking, found)
 
 
 async def promises_are_kept(there: RunningHouse, house: House) -> None:
