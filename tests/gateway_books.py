@@ -78,13 +78,18 @@ async def taken_in_all(there: RunningHouse) -> list[tuple[str, str]]:
     return flutterwave + stripe
 
 
+def minor(major: object, currency: str) -> int:
+    """Minor units of an amount in major ones, rounded half to even."""
+    return round_to_minor(_scaled(major, currency))
+
+
 def _flutterwave(state: JsonObject, prefix: str) -> Books:
     currencies = {row["id"]: row["currency"] for row in state["transactions"]}
     return Books(
         taken=[
             Taken(
                 transaction=f"{prefix}{row['id']}",
-                amount=_minor(row["amount"], row["currency"]),
+                amount=minor(row["amount"], row["currency"]),
                 currency=row["currency"],
                 fee=_scaled(row["app_fee"], row["currency"]),
             )
@@ -94,7 +99,7 @@ def _flutterwave(state: JsonObject, prefix: str) -> Books:
         refunds=[
             GivenBack(
                 transaction=f"{prefix}{row['tx_id']}",
-                amount=_minor(row["amount_refunded"], currencies[row["tx_id"]]),
+                amount=minor(row["amount_refunded"], currencies[row["tx_id"]]),
                 outcome=_outcome(row),
             )
             for row in state["refunds"]
@@ -103,7 +108,7 @@ def _flutterwave(state: JsonObject, prefix: str) -> Books:
             Disputed(
                 id=str(row["id"]),
                 transaction=f"{prefix}{row['transaction_id']}",
-                amount=_minor(row["amount"], row["currency"]),
+                amount=minor(row["amount"], row["currency"]),
                 is_open=row["status"] in {"initiated", "declined"},
                 is_ours=row["status"] in {"won", "reversed"},
             )
@@ -175,7 +180,3 @@ def _outcome(refund: JsonObject) -> Outcome:
 
 def _scaled(major: object, currency: str) -> Decimal:
     return Decimal(str(major)).scaleb(exponent(currency))
-
-
-def _minor(major: object, currency: str) -> int:
-    return round_to_minor(_scaled(major, currency))

@@ -14,7 +14,7 @@ import contextlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import httpx
@@ -28,7 +28,6 @@ from tests.house import JsonObject, RunningHouse
 from tests.market import CALLS, GATEWAY_FAULTS, WAYS, WEBHOOK_FAULTS, Bought, Market
 from tests.stage import OnStage, examples, play
 
-from kiti.disputes.model import Answer
 from kiti.flows.cancel_trip import cancel_trip
 from kiti.flows.payouts import request_payout
 from kiti.flows.reconcile import reconcile
@@ -38,13 +37,24 @@ from kiti.network.actions import TripNotScheduled
 
 pytestmark = pytest.mark.storm
 
-EXAMPLES = examples(10)
-STEPS = 26
-MOST_CRASHES = 2
+EXAMPLES = examples(8)
+STEPS = 28
+# A server that starts again takes more of the machine than all else in an example.
+MOST_CRASHES = 1
 MOST_NIGHTS = 1
 # A step that waits is one that something kept from its end for good.
 ROUNDS_UNTIL_CALM = 80
 NIGHTS_APART = 10
+
+JOBS = (
+    "expire-seats",
+    "poll-payments",
+    "reconcile-payments",
+    "refund-cancelled-trips",
+    "process-refunds",
+    "poll-disputes",
+    "payouts",
+)
 
 picks = st.integers(0, 99)
 ways = st.sampled_from(sorted(WAYS))
@@ -101,19 +111,12 @@ class Money(OnStage[Market]):
             self.run(self.stage.press(attempt, "pay", force=True))
 
     @precondition(lambda self: self.bought)
-    @rule(pick=picks)
-    def cancel(self, pick: int) -> None:
-        bought = self._picked(pick)
-        self.somebody_cancelled.add(bought.trip)
-        self.run(self.stage.cancel(bought))
-
-    @precondition(lambda self: self.bought)
-    @rule(pick=picks)
-    def cancel_one_seat(self, pick: int) -> None:
+    @rule(pick=picks, whole=st.booleans())
+    def cancel(self, pick: int, whole: bool) -> None:  # noqa: FBT001
         bought = self._picked(pick)
         seat = {"tripId": str(bought.trip), "seatNumber": bought.booking["seatNumbers"][0]}
         self.somebody_cancelled.add(bought.trip)
-        self.run(self.stage.cancel(bought, seats=[seat]))
+        self.run(self.stage.cancel(bought, **({} if whole else {"seats": [seat]})))
 
     @precondition(lambda self: self.bought)
     @rule(pick=picks)
@@ -123,15 +126,12 @@ class Money(OnStage[Market]):
     # ---------------------------------------------------------------- staff and operators
 
     @precondition(lambda self: self.bought)
-    @rule(pick=picks, percent=st.sampled_from([10, 50, 100]))
-    def staff_refund(self, pick: int, percent: int) -> None:
+    @rule(pick=picks, percent=st.sampled_from([10, 50, 100, None]))
+    def staff_refund(self, pick: int, percent: int | None) -> None:
+        """A part of the price, or what was paid beyond it."""
         bought = self._picked(pick)
-        self._as_staff(bought, "refund", {"amount": bought.booking["amount"] * percent // 100, "reason": "No air."})
-
-    @precondition(lambda self: self.bought)
-    @rule(pick=picks)
-    def staff_give_back_the_excess(self, pick: int) -> None:
-        self._as_staff(self._picked(pick), "refund", {"excess": True, "reason": "Too much was paid."})
+        what = {"excess": True} if percent is None else {"amount": bought.booking["amount"] * percent // 100}
+        self._as_staff(bought, "refund", {"reason": "There was no air.", **what})
 
     @precondition(lambda self: self.bought)
     @rule(pick=picks, action=st.sampled_from(["accept", "refund", "ask"]))
@@ -143,17 +143,15 @@ class Money(OnStage[Market]):
     def somebody_corrects_the_books(self, pick: int) -> None:
         self.run(self.stage.correct(self._picked(pick)))
 
-    @rule(trip=st.integers(0, 1), dice=st.integers(0, 3))
-    def a_bus_leaves(self, trip: int, dice: int) -> None:
-        if dice == 0:
-            self.run(self.stage.leave(self.trips[trip]))
-
-    @rule(trip=st.integers(0, 1), dice=st.integers(0, 3))
-    def the_operator_cancels_a_trip(self, trip: int, dice: int) -> None:
+    @rule(trip=st.integers(0, 1), how=st.sampled_from(["leaves", "is cancelled", "", ""]))
+    def a_trip_ends(self, trip: int, how: str) -> None:
+        chosen = self.trips[trip]
+        if how == "leaves":
+            self.run(self.stage.leave(chosen))
         # A known defect, (a): what was kept of a seat that was given up before stays owed for a trip that never leaves.
-        if dice == 0 and self.trips[trip] not in self.somebody_cancelled:
+        if how == "is cancelled" and chosen not in self.somebody_cancelled:
             with contextlib.suppress(TripNotScheduled):
-                self.run(cancel_trip(self.stage.house, trip=self.trips[trip], reason="A breakdown.", actor="test"))
+                self.run(cancel_trip(self.stage.house, trip=chosen, reason="A breakdown.", actor="test"))
 
     @precondition(lambda self: self.nights < MOST_NIGHTS)
     @rule(dice=st.integers(0, 2))
@@ -166,21 +164,21 @@ class Money(OnStage[Market]):
     # ---------------------------------------------------------------- banks
 
     @precondition(lambda self: self.bought)
-    @rule(pick=picks, part=st.sampled_from([None, None, 3]))
-    def a_bank_wants_money_back(self, pick: int, part: int | None) -> None:
+    @rule(pick=picks, part=st.sampled_from([None, 3]), is_heard=st.booleans())
+    def a_bank_wants_money_back(self, pick: int, part: int | None, is_heard: bool) -> None:  # noqa: FBT001
         self.run(self._dispute(self._picked(pick), part))
+        if is_heard:
+            self.run(self.there.job("poll-disputes"))
 
-    @precondition(lambda self: self.bought)
-    @rule(pick=picks, status=st.sampled_from(["won", "lost"]))
-    def a_bank_decides(self, pick: int, status: str) -> None:
-        for dispute in self.run(self._open_disputes(self._picked(pick))):
-            self.run(self.stage.decide(dispute, status))
-
-    @precondition(lambda self: self.bought)
-    @rule(pick=picks, answer=st.sampled_from(["accept", "contest"]))
-    def staff_answer_a_bank(self, pick: int, answer: Answer) -> None:
-        for dispute in self.run(self._open_disputes(self._picked(pick))):
-            self.run(self.stage.answer(dispute, answer))
+    @rule(how=st.sampled_from(["won", "lost", "accept", "contest"]))
+    def a_dispute_goes_on(self, how: Literal["won", "lost", "accept", "contest"]) -> None:
+        """The bank decides, or staff answer it."""
+        for dispute in self.run(self._open_disputes())[:1]:
+            match how:
+                case "accept" | "contest":
+                    self.run(self.stage.answer(dispute, how))
+                case "won" | "lost":
+                    self.run(self.stage.decide(dispute, how))
 
     @rule()
     def a_gateway_settles(self) -> None:
@@ -206,24 +204,9 @@ class Money(OnStage[Market]):
     def refunds_end(self, outcome: str) -> None:
         self.run(self.there.sim.config(refund_outcome=outcome))
 
-    @rule(
-        name=st.sampled_from(
-            [
-                "expire-seats",
-                "reconcile-payments",
-                "refund-cancelled-trips",
-                "process-refunds",
-                "poll-disputes",
-                "payouts",
-            ]
-        )
-    )
+    @rule(name=st.sampled_from(JOBS))
     def a_job_runs(self, name: str) -> None:
-        self.run(self.there.job(name))
-
-    @rule()
-    def time_passes_for_polls(self) -> None:
-        self.run(self._poll())
+        self.run(self._poll() if name == "poll-payments" else self.there.job(name))
 
     @precondition(lambda self: self.bought and self.crashes < MOST_CRASHES)
     @rule(
@@ -341,7 +324,6 @@ class Money(OnStage[Market]):
                 break
             await asyncio.sleep(0.1)
         assert not waiting, waiting
-        await audit.payouts_are_the_same(self.there)
 
     # ---------------------------------------------------------------- words
 
@@ -374,18 +356,19 @@ class Money(OnStage[Market]):
             " charge.amount > payment.amount + payment.fee AS is_beyond FROM charge"
             " INNER JOIN payment ON payment.id = charge.payment_id AND payment.booking_id = charge.booking_id"
             " WHERE charge.booking_id = %s AND payment.state <> 'review'"
-            " AND charge.gateway IN ('flutterwave', 'stripe')",
+            " AND charge.gateway IN ('flutterwave', 'stripe') AND NOT EXISTS (SELECT FROM dispute"
+            " WHERE dispute.booking_id = charge.booking_id AND dispute.transaction_id = charge.transaction_id)",
             bought.id,
         )
-        disputed = await self._open_disputes(bought)
-        for charge in charges[:1] if not disputed else []:
+        for charge in charges[:1]:
             # A known defect, (c): a dispute of more than the price and less than what was paid.
             of = None if charge["is_beyond"] else part
             await self.stage.dispute(charge, charge["transaction_id"], part=of)
 
-    async def _open_disputes(self, bought: Bought) -> list[JsonObject]:
+    async def _open_disputes(self) -> list[JsonObject]:
         return await self.there.box.rows(
-            "SELECT id, gateway, dispute_id FROM dispute WHERE booking_id = %s AND state = 'open'", bought.id
+            "SELECT id, gateway, dispute_id FROM dispute WHERE booking_id = ANY(%s) AND state = 'open' ORDER BY id",
+            self._ids(),
         )
 
     async def _replay(self, bought: Bought) -> None:
@@ -398,7 +381,8 @@ class Money(OnStage[Market]):
 
     async def _crash(self, bought: Bought, action: str, *, ends: bool, after_seconds: float) -> None:
         """Much is under way; then the server is gone, and comes back."""
-        under_way = [self.stage.pay(bought, action), self._poll(), self.there.follow_refunds()]
+        under_way: list[Any] = [self.stage.pay(bought, action), self._poll(), self.there.follow_refunds()]
+        under_way.append(self.there.job("payouts"))
         if ends:
             given_up = random.Random(len(self.bought)).choice(self.bought)
             self.somebody_cancelled.add(given_up.trip)
@@ -431,3 +415,5 @@ def test_every_unit_of_money_has_one_place_in_the_end(market: Market) -> None:
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
     )
     market.run(audit.nothing_is_unheard_of(market.there))
+    market.run(audit.payouts_are_the_same(market.there))
+    market.run(audit.banks_have_what_was_settled(market.there))
