@@ -5,28 +5,19 @@ block, unblock, expire, and a clock that moves. A model says which verb must be 
 what; after each step the database must agree.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule
 from tests.box import Box
 from tests.network import FIRST_DAY, FIRST_LEG_UGX, SECOND_LEG_UGX, STANDARD_UGX, VIP_UGX, Network
+from tests.stage import OnStage, Stage, examples, play
 
 from kiti.app import open_house
 from kiti.bookings import actions as bookings
@@ -106,28 +97,17 @@ class Held(msgspec.Struct):
         return [line for line in self.lines if line.trip == trip]
 
 
-class World:
-    """A house in a loop of its own, with two double-deckers that are emptied before each example."""
+class World(Stage):
+    """A house with two double-deckers that are emptied before each example."""
 
     def __init__(self, url: str) -> None:
-        self.runner = asyncio.Runner()
-        self.stack = AsyncExitStack()
+        super().__init__()
         settings = load({"KITI_DEMO": "1", "DATABASE_URL": url, "FLUTTERWAVE_BASE_URL": "http://127.0.0.1:9/v3"})
-        self.house: House = self.run(self.stack.enter_async_context(open_house(settings)))
+        self.house: House = self.enter(open_house(settings))
         self.box = Box(self.house.db)
         network: Network = self.run(Network().build(self.house.db))
         # Far ahead: an example may let many hours pass.
         self.trips = [network.double_line.trip_on(FIRST_DAY + timedelta(days=ahead)) for ahead in (100, 101)]
-
-    def run(self, work: Awaitable[T]) -> T:
-        async def wait() -> T:
-            return await work
-
-        return self.runner.run(wait())
-
-    def close(self) -> None:
-        self.run(self.stack.aclose())
-        self.runner.close()
 
     async def empty(self) -> None:
         for table in SALES:
@@ -149,25 +129,20 @@ items = st.lists(st.tuples(st.integers(0, 1), seat_choices, segments), min_size=
 picks = st.integers(0, 99)
 
 
-class Life(RuleBasedStateMachine):
+class Life(OnStage[World]):
     """One example: two trips of two legs, some seats of two classes."""
-
-    world: World
 
     def __init__(self) -> None:
         super().__init__()
-        self.run(self.world.empty())
-        self.house = self.world.house
-        self.trips = self.world.trips
+        self.run(self.stage.empty())
+        self.house = self.stage.house
+        self.trips = self.stage.trips
         self.bookings: list[Held] = []
         self.blocks: list[tuple[UUID, UUID, frozenset[Key]]] = []
         self.lifted: list[tuple[UUID, UUID]] = []
 
-    def run(self, work: Awaitable[T]) -> T:
-        return self.world.run(work)
-
     def now(self) -> float:
-        return time.time() + self.world.box.travelled_seconds
+        return time.time() + self.stage.box.travelled_seconds
 
     def is_alive(self, held: Held) -> bool:
         return held.state == "confirmed" or (held.state == "held" and held.expires_at > self.now())
@@ -188,10 +163,10 @@ class Life(RuleBasedStateMachine):
         """Do it; or be refused as expected, without anything having changed."""
         if expected is None:
             return self.run(work())
-        before = self.run(self.world.everything())
+        before = self.run(self.stage.everything())
         with pytest.raises(expected):
             self.run(work())
-        assert self.run(self.world.everything()) == before
+        assert self.run(self.stage.everything()) == before
         return None
 
     # ---------------------------------------------------------------- the verbs
@@ -368,23 +343,23 @@ class Life(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from([0.5, 3.5, 11.5]))
     def travel(self, minutes: float) -> None:
-        self.run(self.world.box.travel(minutes=minutes))
+        self.run(self.stage.box.travel(minutes=minutes))
 
     # ---------------------------------------------------------------- what must hold
 
     @invariant()
     def every_seat_leg_has_the_owner_that_it_must_have(self) -> None:
-        rows = self.run(self.world.box.rows(OWNERS))
+        rows = self.run(self.stage.box.rows(OWNERS))
         assert {(r["trip_id"], r["seat"], r["leg"]): r["owner_id"] for r in rows} == self.owners()
-        assert self.run(self.world.box.rows(UNEVEN_HOLDS)) == []
+        assert self.run(self.stage.box.rows(UNEVEN_HOLDS)) == []
 
     @invariant()
     def every_booking_has_the_lines_and_the_tickets_that_it_must_have(self) -> None:
         found: dict[UUID, list[Line]] = {}
-        for row in self.run(self.world.box.rows(LINES)):
+        for row in self.run(self.stage.box.rows(LINES)):
             found.setdefault(row.pop("booking_id"), []).append(Line(*row.values()))
         assert found == {held.id: held.lines for held in self.bookings}
-        good = [tuple(row.values()) for row in self.run(self.world.box.rows(TICKETS))]
+        good = [tuple(row.values()) for row in self.run(self.stage.box.rows(TICKETS))]
         confirmed = [held for held in self.bookings if held.state == "confirmed"]
         assert sorted(good) == sorted((held.id, line.trip, line.seat) for held in confirmed for line in held.lines)
 
@@ -482,16 +457,4 @@ def world(fresh_url: str) -> Iterator[World]:
 
 @pytest.mark.timeout(300)
 def test_seats_are_changed_in_any_order_and_nobody_ever_shares_one(world: World) -> None:
-    class LifeHere(Life):
-        pass
-
-    LifeHere.world = world
-    run_state_machine_as_test(
-        LifeHere,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=30,
-            deadline=timedelta(seconds=20),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    play(Life, on=world, examples=examples(60), steps=30)

@@ -4,12 +4,11 @@ An example draws who has which seat-leg until when, and what is asked for. Then 
 whose clock stands still at an instant, and all rows must be as a model of a few lines says. Nothing is committed.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -19,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 from tests.conftest import fresh_database
+from tests.stage import Stage
 
 from kiti.bookings import actions as bookings
 from kiti.core.errors import NotFound
@@ -28,8 +28,6 @@ from kiti.seats import actions as seats
 from kiti.seats import reads as seat_reads
 from kiti.seats.actions import SeatsOccupied
 from kiti.seats.model import Claimed, Lost, Want
-
-T = TypeVar("T")
 
 TRIPS = (UUID(int=0xA1), UUID(int=0xA2))
 SEATS = ("1A", "1B", "2A")
@@ -59,23 +57,14 @@ INSERT_BOOKING = """
 INSERT_LINE = "INSERT INTO booking_seat VALUES (%s, %s, %s, %s, %s, %s, %s, 'STANDARD', 1)"
 
 
-class World:
-    """A migrated database in a loop of its own, with a clock that stands at NOW."""
+class World(Stage):
+    """A migrated database with a clock that stands at NOW."""
 
     def __init__(self, url: str) -> None:
-        self.runner = asyncio.Runner()
+        super().__init__()
         self.db = Database(url, minimum=1, maximum=2)
+        self.stack.push_async_callback(self.db.close)
         self.run(self._open())
-
-    def run(self, work: Awaitable[T]) -> T:
-        async def wait() -> T:
-            return await work
-
-        return self.runner.run(wait())
-
-    def close(self) -> None:
-        self.run(self.db.close())
-        self.runner.close()
 
     @asynccontextmanager
     async def undone(self) -> AsyncIterator[Transaction]:

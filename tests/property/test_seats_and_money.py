@@ -5,25 +5,21 @@ releases, payments on time and late, sweeps, and a clock that moves. A model say
 step the database must agree.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Iterator
-from contextlib import AsyncExitStack
-from datetime import timedelta
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 from tests.box import Box
 from tests.simulated import SECRET_KEY, WEBHOOK_HASH, Simulator, free_port
+from tests.stage import OnStage, Stage, copy_trip, examples, play
 
 from kiti.app import open_house
 from kiti.bookings.actions import WrongState
-from kiti.core.ids import new_id
 from kiti.core.settings import Settings, load
 from kiti.db import Database
 from kiti.flows import holds, show
@@ -37,25 +33,9 @@ from kiti.flows.settle import settle_payment
 from kiti.flows.wellbeing import examine
 from kiti.payments import reads as payment_reads
 
-T = TypeVar("T")
-
 STOPS = ("KLA", "MBR", "KBL", "KGL")
 SEATS = ("1A", "1B", "1C")
 Key = tuple[UUID, str, int]
-
-
-COPY_TRIP = (
-    """INSERT INTO schedule
-    SELECT %(schedule)s, operator_id, route_id, vehicle_id, departs_local, weekdays, valid_from, valid_until
-    FROM schedule WHERE id = (SELECT schedule_id FROM trip WHERE id = %(pattern)s)""",
-    """INSERT INTO trip
-    SELECT %(trip)s, %(schedule)s, service_date, operator_id, route_id, vehicle_id, layout_id, state, departs_at,
-        arrives_at
-    FROM trip WHERE id = %(pattern)s""",
-    """INSERT INTO trip_stop
-    SELECT %(trip)s, seq, route_id, stop_id, arrives_at, departs_at, local_date
-    FROM trip_stop WHERE trip_id = %(pattern)s""",
-)
 
 
 class Held(msgspec.Struct):
@@ -69,38 +49,23 @@ class Held(msgspec.Struct):
     payment: UUID | None = None
 
 
-class World:
-    """A house in a loop of its own, with trips enough for each example to have fresh ones."""
+class World(Stage):
+    """A house, with trips enough for each example to have fresh ones."""
 
     def __init__(self, url: str) -> None:
-        self.runner = asyncio.Runner()
-        self.stack = AsyncExitStack()
+        super().__init__()
         self.simulator = Simulator(port=free_port(), webhook_url="http://127.0.0.1:9/", state=None)
+        self.stack.push_async_callback(self.simulator.http.aclose)
+        self.stack.callback(self.simulator.stop)
         self.run(self.simulator.start())
         self.settings = _settings(url, self.simulator.port)
-        self.house: House = self.run(self.stack.enter_async_context(open_house(self.settings)))
+        self.house: House = self.enter(open_house(self.settings))
         self.box = Box(self.house.db)
         self.pattern: UUID = self.run(self._make_network())
 
-    def run(self, work: Awaitable[T]) -> T:
-        async def wait() -> T:
-            return await work
-
-        return self.runner.run(wait())
-
-    def close(self) -> None:
-        self.run(self.stack.aclose())
-        self.simulator.stop()
-        self.run(self.simulator.http.aclose())
-        self.runner.close()
-
     async def fresh_trip(self) -> UUID:
         """A trip like the pattern that nobody has ever booked."""
-        trip, schedule = new_id(), new_id()
-        async with self.house.db.pool.connection() as connection, connection.transaction():
-            for statement in COPY_TRIP:
-                await connection.execute(statement, {"trip": trip, "schedule": schedule, "pattern": self.pattern})
-        return trip
+        return await copy_trip(self.house.db, self.pattern)
 
     async def _make_network(self) -> UUID:
         db: Database = self.house.db
@@ -132,21 +97,16 @@ seat_choices = st.lists(st.sampled_from(SEATS), min_size=1, max_size=3, unique=T
 items = st.lists(st.tuples(st.integers(0, 1), seat_choices, segments), min_size=1, max_size=2, unique_by=lambda i: i[0])
 
 
-class Sale(RuleBasedStateMachine):
+class Sale(OnStage[World]):
     """One example: two fresh trips, three seats, three legs."""
-
-    world: World
 
     def __init__(self) -> None:
         super().__init__()
-        self.trips = [self.run(self.world.fresh_trip()), self.run(self.world.fresh_trip())]
+        self.trips = [self.run(self.stage.fresh_trip()), self.run(self.stage.fresh_trip())]
         self.bookings: list[Held] = []
 
     def now(self) -> float:
-        return time.time() + self.world.box.travelled_seconds
-
-    def run(self, work: Awaitable[T]) -> T:
-        return self.world.run(work)
+        return time.time() + self.stage.box.travelled_seconds
 
     def owners(self) -> dict[Key, UUID]:
         """Who must own what now."""
@@ -172,10 +132,10 @@ class Sale(RuleBasedStateMachine):
         )
         if taken:
             with pytest.raises(SeatsTaken) as refusal:
-                self.run(reserve(self.world.house, reservation))
+                self.run(reserve(self.stage.house, reservation))
             assert set(refusal.value.seats) == taken
             return
-        reserved = self.run(reserve(self.world.house, reservation))  # a free seat is never refused
+        reserved = self.run(reserve(self.stage.house, reservation))  # a free seat is never refused
         at = self.now()
         self.bookings.append(Held(reserved.plan.booking, keys, at + minutes * 60, at + 3600, "held"))
 
@@ -185,7 +145,7 @@ class Sale(RuleBasedStateMachine):
         held = self._pick(pick)
         alive = held.state == "held" and held.expires_at > self.now()
         try:
-            self.run(holds.extend(self.world.house, booking=held.id, minutes=minutes, actor="test"))
+            self.run(holds.extend(self.stage.house, booking=held.id, minutes=minutes, actor="test"))
         except WrongState:
             assert not alive
             return
@@ -197,7 +157,7 @@ class Sale(RuleBasedStateMachine):
     def release(self, pick: int) -> None:
         held = self._pick(pick)
         try:
-            self.run(holds.release(self.world.house, booking=held.id, actor="test"))
+            self.run(holds.release(self.stage.house, booking=held.id, actor="test"))
         except WrongState:
             assert held.state == "confirmed"
             return
@@ -213,7 +173,7 @@ class Sale(RuleBasedStateMachine):
         if held.payment is not None and self.run(self._is_open(held.payment)):
             return
         try:
-            opened = self.run(initiate(self.world.house, Intent(booking=held.id)))
+            opened = self.run(initiate(self.stage.house, Intent(booking=held.id)))
         except WrongState:
             assert not alive
             return
@@ -230,24 +190,24 @@ class Sale(RuleBasedStateMachine):
         owners = self.owners()
         free = all(owners.get(key, held.id) == held.id for key in held.keys)
         action = "pay-twice" if twice else "pay"
-        answer = self.run(self.world.simulator.pay(str(held.payment), action, force=True))
+        answer = self.run(self.stage.simulator.pay(str(held.payment), action, force=True))
         for transaction in answer.get("transaction_ids", []):
-            self.run(settle_payment(self.world.house, held.payment, transaction_id=str(transaction)))
+            self.run(settle_payment(self.stage.house, held.payment, transaction_id=str(transaction)))
         if answer.get("transaction_ids") and held.state in {"held", "expired"} and free:
             held.state = "confirmed"
 
     @rule(minutes=st.sampled_from([0.5, 3.5, 11.5, 40.5]))
     def time_passes(self, minutes: float) -> None:
-        self.run(self.world.box.travel(minutes=minutes))
+        self.run(self.stage.box.travel(minutes=minutes))
 
     @rule()
     def sweep(self) -> None:
-        self.run(holds.expire_seats(self.world.house.db))
+        self.run(holds.expire_seats(self.stage.house.db))
 
     @invariant()
     def the_database_agrees(self) -> None:
         rows = self.run(
-            self.world.box.rows(
+            self.stage.box.rows(
                 "SELECT trip_id, seat, leg, owner_id FROM seat_claim"
                 " WHERE trip_id = ANY(%s) AND expires_at > kiti_now()",
                 self.trips,
@@ -262,15 +222,15 @@ class Sale(RuleBasedStateMachine):
         return self.bookings[pick % len(self.bookings)]
 
     def _was_swept(self, held: Held) -> bool:
-        view = self.run(show.booking(self.world.house, held.id))
+        view = self.run(show.booking(self.stage.house, held.id))
         return view.booking.state == "expired"
 
     async def _is_open(self, payment: UUID) -> bool:
-        return (await show.payment(self.world.house, payment)).payment.is_open
+        return (await show.payment(self.stage.house, payment)).payment.is_open
 
     async def _end(self) -> None:
         """Let refunds come to their end; then everything that the doctor looks at must hold."""
-        house = self.world.house
+        house = self.stage.house
         for held in self.bookings:
             async with house.db.reader() as reader:
                 refunds = await payment_reads.refunds_of(reader, booking=held.id)
@@ -296,16 +256,4 @@ def world(fresh_url: str) -> Iterator[World]:
 
 @pytest.mark.timeout(300)
 def test_a_seat_leg_has_one_owner_and_money_has_an_end(world: World) -> None:
-    class SaleHere(Sale):
-        pass
-
-    SaleHere.world = world
-    run_state_machine_as_test(
-        SaleHere,
-        settings=settings(
-            max_examples=40,
-            stateful_step_count=25,
-            deadline=timedelta(seconds=20),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    play(Sale, on=world, examples=examples(40), steps=25)
