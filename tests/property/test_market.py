@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from tests.earnings import WRONG_BALANCES, WRONG_LINES, WRONG_TOTALS, somebody
+from tests.examples import TIMES, examples
 from tests.house import JsonObject, RunningHouse, holder
 from tests.market import GATEWAY_FAULTS, WEBHOOK_FAULTS, Bought, Market
 from tests.promises import broken, evidence
@@ -477,7 +478,7 @@ def market(fresh_url: str, tmp_path: Path) -> Iterator[Market]:
     there.close()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 * TIMES)
 def test_every_unit_of_money_has_one_place_in_the_end(market: Market) -> None:
     class MoneyHere(Money):
         pass
@@ -486,7 +487,7 @@ def test_every_unit_of_money_has_one_place_in_the_end(market: Market) -> None:
     run_state_machine_as_test(
         MoneyHere,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=examples(EXAMPLES),
             stateful_step_count=STEPS,
             deadline=timedelta(seconds=60),
             # Making a failure small takes longer than understanding it: each step is a call, a crash two seconds.

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tests.box import Box
+from tests.examples import TIMES, examples
 from tests.network import FIRST_DAY, FIRST_LEG_UGX, SECOND_LEG_UGX, STANDARD_UGX, VIP_UGX, Network
 
 from kiti.app import open_house
@@ -480,7 +481,7 @@ def world(fresh_url: str) -> Iterator[World]:
     there.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 * TIMES)
 def test_seats_are_changed_in_any_order_and_nobody_ever_shares_one(world: World) -> None:
     class LifeHere(Life):
         pass
@@ -489,7 +490,7 @@ def test_seats_are_changed_in_any_order_and_nobody_ever_shares_one(world: World)
     run_state_machine_as_test(
         LifeHere,
         settings=settings(
-            max_examples=60,
+            max_examples=examples(60),
             stateful_step_count=30,
             deadline=timedelta(seconds=20),
             suppress_health_check=list(HealthCheck),

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from tests.box import Box
+from tests.examples import TIMES, examples
 from tests.simulated import SECRET_KEY, WEBHOOK_HASH, Simulator, free_port
 
 from kiti.app import open_house
@@ -294,7 +295,7 @@ def world(fresh_url: str) -> Iterator[World]:
     there.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 * TIMES)
 def test_a_seat_leg_has_one_owner_and_money_has_an_end(world: World) -> None:
     class SaleHere(Sale):
         pass
@@ -303,7 +304,7 @@ def test_a_seat_leg_has_one_owner_and_money_has_an_end(world: World) -> None:
     run_state_machine_as_test(
         SaleHere,
         settings=settings(
-            max_examples=40,
+            max_examples=examples(40),
             stateful_step_count=25,
             deadline=timedelta(seconds=20),
             suppress_health_check=list(HealthCheck),
