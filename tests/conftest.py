@@ -157,7 +157,10 @@ def fresh_database(server_url: str, template: str) -> Iterator[str]:
     name = f"kiti_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            # Copying its files takes half of what writing them through the log takes.
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
         )
     yield database_url(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as connection:
