@@ -235,9 +235,8 @@ class RunningHouse:
         RunningHouse.running.remove(self)
         for client in (*self.clients, self.sim.http):
             await client.aclose()
-        for program in (*self.servers, self.simulator):
-            if program.is_running:
-                await asyncio.to_thread(program.stop)
+        running = [program for program in (*self.servers, self.simulator) if program.is_running]
+        await asyncio.gather(*(asyncio.to_thread(program.stop) for program in running))
         await self.box.db.close()
 
     def kill9(self, server: int = 0) -> None:

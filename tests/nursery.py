@@ -172,7 +172,7 @@ class _Nursery:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.nursery", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.nursery", str(theirs.fileno()), *PRELOADED],
                 cwd=ROOT,
                 env={**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
@@ -253,6 +253,7 @@ def _become(order: dict[str, object], files: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(str(order["folder"]))
+    sys.path[0] = str(order["folder"])
     sys.argv = arguments
 
 
@@ -284,7 +285,7 @@ def _die_with_parent() -> None:
 if __name__ == "__main__":
     import importlib
 
-    for _module in PRELOADED:
+    for _module in sys.argv[2:]:
         importlib.import_module(_module)
     gc.collect()
     # What is loaded stays: a collection in a child should not touch, and so copy, its memory.
