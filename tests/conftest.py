@@ -22,14 +22,35 @@ from kiti.db import Database
 from kiti.db.embedded import CONFIGURATION, EmbeddedDatabase
 from kiti.db.migrate import migrate, newest
 from tests.box import Box
+from tests.examples import examples
 from tests.house import RunningHouse
 
 # How long drawing takes says how busy the machine is, and nothing about what is tested.
-settings.register_profile("kiti", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.register_profile(
+    "kiti", max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
 settings.load_profile("kiti")
 
+PROPERTIES = Path(__file__).parent / "property"
 # A crash of the test machine may lose the test data; a crash of PostgreSQL alone does not.
 FAST = CONFIGURATION + "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--of-database",
+        action="store_true",
+        help="only tests that ask the PostgreSQL of DATABASE_URL anything: what another version of it may change",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what was not asked for, and let the longest begin: a worker that gets one last works on alone."""
+    if config.getoption("of_database"):
+        others = [item for item in items if not _asks_the_server(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _asks_the_server(item)]
+    items.sort(key=lambda item: not item.path.is_relative_to(PROPERTIES))
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +142,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.sections.extend(("what the house said", running.words()) for running in RunningHouse.running)
 
 
+def _asks_the_server(item: pytest.Item) -> bool:
+    """Whether a test needs, however indirectly, the fixture that knows the server."""
+    return "server_url" in getattr(item, "fixturenames", ())
+
+
 def database_url(server: str, name: str) -> str:
     parts = urlsplit(server)
     return urlunsplit(parts._replace(path=f"/{name}", netloc=parts.netloc or "@")).replace("@@", "@")
@@ -131,7 +157,10 @@ def fresh_database(server_url: str, template: str) -> Iterator[str]:
     name = f"kiti_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            # Copying its files takes half of what writing them through the log takes.
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
         )
     yield database_url(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as connection:

@@ -11,11 +11,9 @@ process that a test killed or forgot ends with the test run, however that ends.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -25,6 +23,7 @@ import httpx
 
 from kiti.core.settings import DEMO_DEFAULTS, load
 from kiti.db import Database
+from tests import nursery
 from tests.box import Box
 from tests.network import Network
 from tests.simulated import free_port
@@ -39,7 +38,6 @@ LOG_TAIL_BYTES = 6_000
 JOB_SECRET = DEMO_DEFAULTS["JOB_SECRET_KEY"]
 WEBHOOK_HASH = DEMO_DEFAULTS["FLUTTERWAVE_WEBHOOK_HASH"]
 WEBHOOK_PATH = "/api/payments/webhook/flutterwave"
-_PR_SET_PDEATHSIG = 1
 
 # What tests compare to see that nothing has changed. The queue is left out: its timetable never rests.
 BUSINESS_TABLES = (
@@ -69,9 +67,9 @@ class Program:
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log = log
-        self._command = [sys.executable, "-m", *arguments]
+        self._arguments = list(arguments)
         self._environment = {**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", **environment}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: nursery.Process | None = None
 
     @property
     def pid(self) -> int:
@@ -88,15 +86,7 @@ class Program:
         """Start the process; it may take a while until it listens."""
         assert not self.is_running, f"{self.name} runs already"
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one C call
-            )
+            self._process = nursery.start(self._arguments, self._environment, stdout=output, stderr=output)
 
     def stop(self) -> int:
         """SIGTERM, and SIGKILL for one that does not listen; the exit code."""
@@ -107,7 +97,7 @@ class Program:
                 self._process.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill9()
-        return self._process.returncode
+        return self._process.wait()
 
     def kill9(self) -> None:
         """SIGKILL: no instruction more."""
@@ -245,9 +235,8 @@ class RunningHouse:
         RunningHouse.running.remove(self)
         for client in (*self.clients, self.sim.http):
             await client.aclose()
-        for program in (*self.servers, self.simulator):
-            if program.is_running:
-                await asyncio.to_thread(program.stop)
+        running = [program for program in (*self.servers, self.simulator) if program.is_running]
+        await asyncio.gather(*(asyncio.to_thread(program.stop) for program in running))
         await self.box.db.close()
 
     def kill9(self, server: int = 0) -> None:
@@ -284,16 +273,9 @@ class RunningHouse:
 
     async def kiti(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
         """Run a `kiti` command against the same database; exit code and output."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "kiti", *arguments),
-            env={**os.environ, "NO_COLOR": "1", **self.environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        output, _ = await process.communicate(stdin.encode())
-        assert process.returncode is not None
-        return process.returncode, output.decode()
+        environment = {**os.environ, "NO_COLOR": "1", **self.environment}
+        ended = await asyncio.to_thread(nursery.run, ["kiti", *arguments], environment, stdin=stdin)
+        return ended.returncode, ended.stdout + ended.stderr
 
     # ---------------------------------------------------------------- buying
 
@@ -492,8 +474,3 @@ async def _answers(program: Program, client: httpx.AsyncClient, path: str) -> No
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
     except TimeoutError:
         raise AssertionError(f"{program.name} does not answer:\n{program.tail()}") from None
-
-
-def _die_with_parent() -> None:
-    """Linux ends this process when its parent ends, kill -9 included (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

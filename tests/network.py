@@ -3,7 +3,7 @@
 Each trip is handed out once, so tests on one database do not disturb each other's seats.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID, uuid5
 
@@ -45,6 +45,8 @@ LAKE_KES = 150_000
 # Far enough ahead for tests that let hours pass.
 FIRST_DAY = datetime.now(UTC).date() + timedelta(days=2)
 DAYS = {"bus": 720, "double": 120, "shuttle": 120, "lake": 120}
+# What one test alone needs.
+FEW_DAYS = {"bus": 120, "double": 30, "shuttle": 30, "lake": 30}
 AT_ONCE = 120
 
 
@@ -71,7 +73,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 class Network:
     """What `build` has written: lines by name, and their trips, each given out once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, days: Mapping[str, int] = DAYS) -> None:
+        self.days = days
         self.stops = {
             code: _stop(code, name, city, timezone)
             for code, name, city, timezone in (
@@ -144,7 +147,7 @@ class Network:
             for stop in self.stops.values():
                 await actions.add_stop(tx, stop=stop)
             for line in self.lines:
-                await _write(tx, line)
+                await _write(tx, line, days=self.days[line.route.code])
             yesterday = FIRST_DAY - timedelta(days=3)
             await actions.generate_trips(tx, schedule=self.bus_line.schedule.id, from_date=yesterday, days=1)
         return self
@@ -200,24 +203,22 @@ class Network:
             ],
         )
 
-    @staticmethod
-    def _fresh_days(line: Line) -> Iterator[UUID]:
-        for ahead in range(DAYS[line.route.code]):
+    def _fresh_days(self, line: Line) -> Iterator[UUID]:
+        for ahead in range(self.days[line.route.code]):
             yield line.trip_on(FIRST_DAY + timedelta(days=ahead))
         raise AssertionError(f"A session's tests have used up every {line.route.code}; give it more days.")
 
 
-async def _write(tx: Transaction, line: Line) -> None:
+async def _write(tx: Transaction, line: Line, *, days: int) -> None:
     await actions.add_operator(tx, operator=line.operator)
     await actions.add_layout(tx, layout=line.layout)
     await actions.add_vehicle(tx, vehicle=line.vehicle)
     await actions.add_route(tx, route=line.route)
     await actions.set_fares(tx, route=line.route.id, fares=line.fares)
     await actions.add_schedule(tx, schedule=line.schedule)
-    for ahead in range(0, DAYS[line.route.code], AT_ONCE):
+    for ahead in range(0, days, AT_ONCE):
         first = FIRST_DAY + timedelta(days=ahead)
-        days = min(AT_ONCE, DAYS[line.route.code] - ahead)
-        await actions.generate_trips(tx, schedule=line.schedule.id, from_date=first, days=days)
+        await actions.generate_trips(tx, schedule=line.schedule.id, from_date=first, days=min(AT_ONCE, days - ahead))
 
 
 def _id(name: str) -> UUID:

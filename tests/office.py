@@ -28,7 +28,7 @@ from kiti.tickets import actions as tickets
 from kiti.tickets import reads as ticket_reads
 from kiti.tickets.model import Ticket, TicketState, Verdict
 from tests.box import Box
-from tests.network import Network
+from tests.network import FEW_DAYS, Network
 
 INSPECTOR = Staff(id=UUID(int=1), email="door@kiti.example", name="Door", role="platform_admin", operator=None)
 EVERYTHING = {
@@ -147,6 +147,6 @@ async def open_office(url: str) -> AsyncIterator[Office]:
     """On a fresh database; in the end the doctor must find nothing."""
     settings = load({"KITI_DEMO": "1", "DATABASE_URL": url, "FLUTTERWAVE_BASE_URL": "http://127.0.0.1:9/v3"})
     async with open_house(settings) as house:
-        there = Office(house, await Network().build(house.db))
+        there = Office(house, await Network(days=FEW_DAYS).build(house.db))
         yield there
         await there.is_well()

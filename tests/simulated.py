@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+
+from tests import nursery
 
 SECRET_KEY = "FLWSECK_TEST-simulated"
 WEBHOOK_HASH = "a shared secret, verbatim"
@@ -71,7 +71,7 @@ class Simulator:
     def __init__(self, *, port: int, webhook_url: str, state: Path | None) -> None:
         self.port = port
         self.arguments = [
-            *(sys.executable, "-m", "kiti.simulator", "--port", str(port)),
+            *("kiti.simulator", "--port", str(port)),
             *("--webhook-url", webhook_url, "--retry-seconds", "0.2"),
             *(() if state is None else ("--state", str(state))),
         ]
@@ -79,7 +79,7 @@ class Simulator:
             base_url=f"http://127.0.0.1:{port}",
             headers={"authorization": f"Bearer {SECRET_KEY}"},
         )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: nursery.Process | None = None
 
     async def start(self) -> None:
         self._spawn()
@@ -95,7 +95,7 @@ class Simulator:
 
     def _spawn(self) -> None:
         secrets = {"FLUTTERWAVE_SECRET_KEY": SECRET_KEY, "FLUTTERWAVE_WEBHOOK_HASH": WEBHOOK_HASH}
-        self.process = subprocess.Popen(self.arguments, env=os.environ | secrets)
+        self.process = nursery.start(self.arguments, os.environ | secrets)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None

@@ -7,12 +7,9 @@
 
     def test_nothing_is_sold_twice(world: World) -> None:
         play(Sale, on=world, examples=40, steps=25)
-
-`KITI_EXAMPLES=1000` plays so many examples instead of those that a run of all tests has time for.
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
@@ -78,11 +75,6 @@ class OnStage(RuleBasedStateMachine, Generic[S]):
     def run(self, work: Awaitable[T]) -> T:
         """Let it come to its end, on the stage."""
         return self.stage.run(work)
-
-
-def examples(usual: int) -> int:
-    """How many examples to play: `usual`, or as many as whoever started the tests wants."""
-    return int(os.environ.get("KITI_EXAMPLES") or usual)
 
 
 def play(

@@ -1,13 +1,12 @@
 """The simulator in a process of its own, and the verbs with which tests make it misbehave."""
 
-import subprocess
-import sys
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import httpx
 import pytest
+from tests import nursery
 from tests.contract.drawer import Drawer
 from tests.contract.gateways import PROVIDERS, Counter, Provider, Simulator
 from tests.simulated import free_port
@@ -20,16 +19,17 @@ from kiti.gateways.gateway import Gateway
 def running_simulator() -> Iterator[Simulator]:
     """The simulator in a process of its own; nobody listens for its webhooks."""
     port = free_port()
-    process = subprocess.Popen(
+    process = nursery.start(
         [
-            *(sys.executable, "-m", "kiti.simulator", "--port", str(port)),
+            *("kiti.simulator", "--port", str(port)),
             *("--webhook-url", "http://127.0.0.1:9/webhook"),
             *("--secret-key", Simulator.secret_key, "--webhook-hash", Simulator.webhook_hash),
             *("--stripe-secret-key", Simulator.stripe_secret_key),
             *("--stripe-webhook-secret", Simulator.stripe_webhook_secret),
             *("--v4-client-id", Simulator.v4_client_id, "--v4-client-secret", Simulator.v4_client_secret),
             *("--v4-webhook-secret", Simulator.v4_webhook_secret),
-        ]
+        ],
+        os.environ,
     )
     url = f"http://127.0.0.1:{port}"
     _await_health(url, process=process)
@@ -74,7 +74,7 @@ async def gateway(provider: Provider, simulator: Simulator, books_url: str) -> A
     await adapter.close()
 
 
-def _await_health(url: str, *, process: subprocess.Popen[Any]) -> None:
+def _await_health(url: str, *, process: nursery.Process) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         assert process.poll() is None, "the simulator ended before it listened"

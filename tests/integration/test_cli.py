@@ -3,12 +3,12 @@
 import os
 import socket
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests import nursery
 
 from kiti.core.settings import DEMO_DEFAULTS
 from kiti.db.migrate import newest
@@ -31,14 +31,11 @@ class Kiti:
         }
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "kiti", *arguments],
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return nursery.run(["kiti", *arguments], {**self.environment, **environment})
+
+    def from_nothing(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same by an interpreter that has to load the program first."""
+        return nursery.run(["kiti", *arguments], self.environment, by_itself=True)
 
     def refuses(self, *arguments: str, **environment: str) -> str:
         """The one line with which a command ends that cannot be obeyed."""
@@ -63,11 +60,11 @@ def ask(url: str, statement: str) -> int:
 
 
 def test_help_names_the_commands_and_an_unknown_one_is_refused(kiti: Kiti) -> None:
-    helped = kiti("--help")
+    helped = kiti.from_nothing("--help")
     assert helped.returncode == 0
     for command in ("demo", "doctor", "jobs", "migrate", "seed-demo", "serve", "simulator", "worker"):
         assert command in helped.stdout
-    unknown = kiti("sell-everything")
+    unknown = kiti.from_nothing("sell-everything")
     assert unknown.returncode == 2
     assert "No such command 'sell-everything'" in unknown.stderr
     assert kiti("jobs", "run", "nothing").returncode == 2

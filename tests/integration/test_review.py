@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.box import Box
 from tests.cancelling import cancel
+from tests.examples import examples
 from tests.house import RunningHouse, until
 from tests.network import STANDARD_UGX, Network
 from tests.obliging import Obliging, another_house
@@ -398,7 +399,9 @@ steps = st.lists(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(excess=st.integers(0, 5_000), steps=steps)
 def test_whatever_goes_back_in_whatever_order_price_and_excess_never_take_of_one_another(

@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from tests.box import Box
 from tests.house import JsonObject, RunningHouse
 from tests.office import Office, open_office
-from tests.staff import PASSWORD, Employee, ask_to_log_in, bearer, employ
+from tests.staff import PASSWORD, Employee, ask_to_log_in, employ
 
 from kiti.core.errors import InvalidInput, NotAuthenticated, NotFound, Overloaded
 from kiti.core.settings import DEMO_DEFAULTS
@@ -36,6 +36,7 @@ from kiti.people.actions import EmailTaken
 from kiti.people.model import TRIES, Role
 
 SECRET = DEMO_DEFAULTS["JWT_SECRET"]
+GRACE = "grace@kiti.example"
 
 
 @pytest.fixture
@@ -47,6 +48,21 @@ async def office(fresh_url: str) -> AsyncIterator[Office]:
 async def me(house: RunningHouse, token: str) -> tuple[int, JsonObject]:
     answer = await house.api.get("/api/auth/me", headers={"authorization": f"Bearer {token}"})
     return answer.status_code, answer.json()
+
+
+async def logged_in(house: RunningHouse, employee: Employee) -> str:
+    """The token that the right password gives."""
+    answer = await ask_to_log_in(house, employee.email, employee.password)
+    assert answer.status_code == 200, answer.text
+    token: str = answer.json()["token"]
+    return token
+
+
+async def add_grace(box: Box, *, email: str = GRACE, password: str = PASSWORD) -> None:
+    """An account made as `kiti staff add` makes it."""
+    await add_staff(
+        box.db, email=email, name="Grace", role="platform_admin", operator_code=None, password=password, actor="test"
+    )
 
 
 async def try_often(office: Office, employee: Employee, times: int) -> None:
@@ -100,7 +116,7 @@ async def test_five_wrong_passwords_let_an_account_rest_even_from_the_right_one(
 
 async def test_a_token_that_is_not_ours_to_the_letter_is_refused(house: RunningHouse) -> None:
     grace = await employ(house.box.db)
-    good = (await bearer(house, grace))["authorization"].removeprefix("Bearer ")
+    good = await logged_in(house, grace)
     claims = jwt.decode(good, options={"verify_signature": False})
 
     def made(key: str = SECRET, algorithm: str = "HS256", **changes: object) -> str:
@@ -135,7 +151,7 @@ async def test_a_token_that_is_not_ours_to_the_letter_is_refused(house: RunningH
 
 async def test_a_disabled_account_and_a_changed_password_end_tokens_at_once(house: RunningHouse) -> None:
     grace, james = await employ(house.box.db), await employ(house.box.db)
-    of_grace, of_james = [(await bearer(house, who))["authorization"].removeprefix("Bearer ") for who in (grace, james)]
+    of_grace, of_james = await logged_in(house, grace), await logged_in(house, james)
     # The token's time is in whole seconds.
     await asyncio.sleep(1.1)
     await disable_staff(house.box.db, email=grace.email, actor="test")
@@ -328,24 +344,16 @@ async def test_roles_and_operators_that_do_not_go_together_are_refused(
 async def test_an_address_has_one_account_and_a_password_some_length(office: Office) -> None:
     grace = await employ(office.box.db)
     with pytest.raises(EmailTaken):
-        await add_staff(
-            office.box.db,
-            email=grace.email.upper(),
-            name="Grace",
-            role="platform_admin",
-            operator_code=None,
-            password=PASSWORD,
-            actor="test",
-        )
+        await add_grace(office.box, email=grace.email.upper())
     for password in ("short", "x" * 201):
         with pytest.raises(InvalidInput):
-            await employ(office.box.db, password=password)
+            await add_grace(office.box, password=password)
 
 
 async def test_what_is_done_to_an_account_is_in_the_audit_log_without_its_password(box: Box) -> None:
-    grace = await employ(box.db)
-    await change_password(box.db, email=grace.email, password="another password", actor="boss")
-    await disable_staff(box.db, email=grace.email, actor="boss")
+    await add_grace(box)
+    await change_password(box.db, email=GRACE, password="another password", actor="boss")
+    await disable_staff(box.db, email=GRACE, actor="boss")
     rows = await box.rows("SELECT actor, action, detail FROM audit_event ORDER BY id")
     assert [(row["actor"], row["action"]) for row in rows] == [
         ("test", "staff.added"),

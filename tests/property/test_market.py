@@ -6,7 +6,7 @@ A state machine drives the running product over HTTP; each booking is paid throu
 while it is in motion but that no answer is a bug of ours (500); once the gateways behave again and time has passed,
 their books, charges, refunds, disputes, bookings, statements and the ledger are compared to the minor unit.
 
-`KITI_EXAMPLES=1000 pytest tests/property/test_market.py` hunts for as long as it takes.
+`KITI_EXAMPLES=100 pytest tests/property/test_market.py` hunts for as long as it takes.
 """
 
 import asyncio
@@ -21,12 +21,13 @@ import httpx
 import pytest
 from hypothesis import Phase
 from hypothesis import strategies as st
+from tests.examples import examples
 from hypothesis.stateful import initialize, precondition, rule
 from tests import money_audit as audit
 from tests.earnings import somebody
 from tests.house import JsonObject, RunningHouse
 from tests.market import CALLS, GATEWAY_FAULTS, WAYS, WEBHOOK_FAULTS, Bought, Market
-from tests.stage import OnStage, examples, play
+from tests.stage import OnStage, play
 
 from kiti.flows.cancel_trip import cancel_trip
 from kiti.flows.payouts import request_payout

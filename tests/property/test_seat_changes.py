@@ -16,8 +16,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from tests.box import Box
+from tests.examples import TIMES, examples
 from tests.network import FIRST_DAY, FIRST_LEG_UGX, SECOND_LEG_UGX, STANDARD_UGX, VIP_UGX, Network
-from tests.stage import OnStage, Stage, examples, play
+from tests.stage import OnStage, Stage, play
 
 from kiti.app import open_house
 from kiti.bookings import actions as bookings
@@ -455,6 +456,6 @@ def world(fresh_url: str) -> Iterator[World]:
     there.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 * TIMES)
 def test_seats_are_changed_in_any_order_and_nobody_ever_shares_one(world: World) -> None:
     play(Life, on=world, examples=examples(60), steps=30)

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 from tests.box import Box
+from tests.examples import TIMES, examples
 from tests.simulated import SECRET_KEY, WEBHOOK_HASH, Simulator, free_port
-from tests.stage import OnStage, Stage, copy_trip, examples, play
+from tests.stage import OnStage, Stage, copy_trip, play
 
 from kiti.app import open_house
 from kiti.bookings.actions import WrongState
@@ -254,6 +255,6 @@ def world(fresh_url: str) -> Iterator[World]:
     there.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 * TIMES)
 def test_a_seat_leg_has_one_owner_and_money_has_an_end(world: World) -> None:
     play(Sale, on=world, examples=examples(40), steps=25)

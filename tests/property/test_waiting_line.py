@@ -14,6 +14,7 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import class_row
+from tests.examples import examples
 
 from kiti.db import load
 from kiti.waiting.model import Place, Run
@@ -59,7 +60,7 @@ class Line:
         return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rate=RATES, burst=st.integers(1, 100), batches=BATCHES)
 def test_places_are_consecutive_in_order_and_as_far_apart_as_the_rate_says(
     fresh_url: str, rate: float, burst: int, batches: list[Batch]

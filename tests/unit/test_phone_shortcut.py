@@ -3,6 +3,7 @@
 import phonenumbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from kiti.core import text
 from kiti.core.errors import InvalidInput
@@ -21,7 +22,7 @@ def parsed(typed: str) -> str | None:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.sampled_from(CODES) | st.integers(1, 999), st.text("0123456789", min_size=2, max_size=13))
 def test_the_shortcut_says_what_the_parser_says(code: int, national: str) -> None:
     typed = f"+{code}{national}"

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,7 @@ def room(file: Path) -> str:
     return file.relative_to(SOURCE).parts[0]
 
 
+@cache
 def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(), named(file))
 
