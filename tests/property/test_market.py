@@ -21,10 +21,10 @@ import httpx
 import pytest
 from hypothesis import Phase
 from hypothesis import strategies as st
-from tests.examples import examples
 from hypothesis.stateful import initialize, precondition, rule
 from tests import money_audit as audit
 from tests.earnings import somebody
+from tests.examples import examples
 from tests.house import JsonObject, RunningHouse
 from tests.market import CALLS, GATEWAY_FAULTS, WAYS, WEBHOOK_FAULTS, Bought, Market
 from tests.stage import OnStage, play
