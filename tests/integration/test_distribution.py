@@ -30,6 +30,7 @@ CATALOGUE = {
     "staff",
     "staff_session",
     "settlement_terms",
+    "subaccount",
     "settlement",
     "payout",
     "reconciliation_run",

@@ -61,7 +61,7 @@ OWNERS = {
     },
     "cash": {"cash_receipt", "cash_handout"},
     "seats": {"seat_claim", "seat_block"},
-    "settlements": {"settlement", "settlement_line", "settlement_terms", "payout"},
+    "settlements": {"settlement", "settlement_line", "settlement_terms", "payout", "subaccount"},
     "tickets": {"ticket", "ticket_key"},
     "waiting": {"waiting_room", "waiting_room_trip", "waiting_place_use"},
 }  # fmt: skip

@@ -28,6 +28,7 @@ from kiti.cli import (
     serve,
     settlements,
     staff,
+    subaccounts,
     trips,
 )
 from kiti.core.errors import KitiError
@@ -69,6 +70,7 @@ for _command in (
 ):
     kiti.add_command(_command)
 money.payments.add_command(payment_options.options)
+money.payments.add_command(subaccounts.subaccounts)
 
 
 def run(composition: Composition) -> None:

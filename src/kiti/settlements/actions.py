@@ -14,6 +14,7 @@ from kiti.settlements.model import (
     TRANSITIONS,
     LineKind,
     NewSettlement,
+    NewSubaccount,
     Payout,
     PayoutState,
     Settlement,
@@ -230,3 +231,45 @@ async def payout_later(tx: Transaction, *, payout: Payout, seconds: int) -> None
 async def postpone_payout(tx: Transaction, *, item: UUID, seconds: int) -> None:
     """Something went wrong with it: not before `seconds` have passed."""
     await tx.execute(sql.postpone_payout, id=item, seconds=seconds)
+
+
+async def ask_subaccount(tx: Transaction, *, new: NewSubaccount) -> bool:
+    """Write down that a gateway is about to be asked for an account; False: it was before."""
+    added = await tx.execute(
+        sql.ask_subaccount,
+        operator=new.operator_id,
+        gateway=new.gateway,
+        bank=new.bank,
+        account=new.account,
+        country=new.country,
+        name=new.name,
+        percent=str(new.platform_percent),
+        email=new.email,
+        phone=new.phone,
+    )
+    return added > 0
+
+
+async def subaccount_opened(tx: Transaction, *, asked: NewSubaccount, subaccount_id: str, percent: Decimal) -> bool:
+    """The gateway has opened it; False: that is written down already."""
+    changed = await tx.execute(
+        sql.subaccount_opened,
+        operator=asked.operator_id,
+        gateway=asked.gateway,
+        bank=asked.bank,
+        account=asked.account,
+        subaccount_id=subaccount_id,
+        percent=str(percent),
+    )
+    return changed > 0
+
+
+async def subaccount_refused(tx: Transaction, *, asked: NewSubaccount) -> None:
+    """The gateway has certainly not opened it."""
+    await tx.execute(
+        sql.subaccount_refused,
+        operator=asked.operator_id,
+        gateway=asked.gateway,
+        bank=asked.bank,
+        account=asked.account,
+    )

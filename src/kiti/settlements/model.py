@@ -252,3 +252,24 @@ def next_period(unsettled: Unsettled) -> tuple[datetime, datetime]:
     starts = instant(span.first, time(), timezone=unsettled.timezone)
     ends = instant(span.after, time(), timezone=unsettled.timezone)
     return starts if settled is None else max(starts, settled), ends
+
+
+class NewSubaccount(msgspec.Struct, frozen=True, kw_only=True):
+    """An account for an operator at a gateway; `bank` is its code of one, `platform_percent` what would stay ours."""
+
+    operator_id: UUID
+    gateway: str
+    bank: str
+    account: str
+    country: str
+    name: str
+    platform_percent: Decimal
+    email: str
+    phone: str
+
+
+class OperatorSubaccount(NewSubaccount, frozen=True, kw_only=True):
+    """The same as written down; without `subaccount_id` it is not known whether the gateway has opened it."""
+
+    operator_code: str
+    subaccount_id: str | None

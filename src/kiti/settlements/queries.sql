@@ -479,3 +479,49 @@ WHERE
     AND settlement_line.transfer_id IS NULL
 ORDER BY transfer.booking_id
 LIMIT 100;
+
+-- ------------------------------------------------------------------ accounts at gateways
+
+-- ask_subaccount :execute
+INSERT INTO subaccount (
+    operator_id, gateway, bank, account, country, name, platform_percent, email, phone, asked_at
+)
+VALUES (
+    %(operator)s, %(gateway)s, %(bank)s, %(account)s, %(country)s, %(name)s, %(percent)s::text::numeric, %(email)s,
+    %(phone)s, kiti_now()
+)
+ON CONFLICT (operator_id, gateway, bank, account) DO NOTHING;
+
+-- subaccount_opened :execute
+UPDATE subaccount SET
+    subaccount_id = %(subaccount_id)s,
+    platform_percent = %(percent)s::text::numeric,
+    opened_at = kiti_now()
+WHERE
+    operator_id = %(operator)s AND gateway = %(gateway)s AND bank = %(bank)s AND account = %(account)s
+    AND subaccount_id IS NULL;
+
+-- subaccount_refused :execute
+DELETE FROM subaccount
+WHERE
+    operator_id = %(operator)s AND gateway = %(gateway)s AND bank = %(bank)s AND account = %(account)s
+    AND subaccount_id IS NULL;
+
+-- subaccounts :many
+SELECT
+    subaccount.operator_id,
+    operator.code AS operator_code,
+    subaccount.gateway,
+    subaccount.bank,
+    subaccount.account,
+    subaccount.country,
+    subaccount.name,
+    subaccount.platform_percent,
+    subaccount.email,
+    subaccount.phone,
+    subaccount.subaccount_id
+FROM subaccount
+INNER JOIN operator ON subaccount.operator_id = operator.id
+WHERE %(operator)s::uuid IS NULL OR subaccount.operator_id = %(operator)s::uuid
+ORDER BY operator.code, subaccount.gateway, subaccount.bank, subaccount.account
+LIMIT 1000;

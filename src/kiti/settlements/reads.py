@@ -11,7 +11,7 @@ from kiti.core.errors import NotFound
 from kiti.core.money import EXPONENTS
 from kiti.db import Reader, load
 from kiti.gateways.gateway import Destination
-from kiti.settlements.model import Payout, Settlement, State, StatementLine, Terms, Unsettled
+from kiti.settlements.model import OperatorSubaccount, Payout, Settlement, State, StatementLine, Terms, Unsettled
 
 sql = load("kiti.settlements")
 
@@ -144,3 +144,8 @@ async def left_out(reader: Reader) -> list[LeftOut]:
 def _terms(*, kind: Any, country: str, bank: str, account: str, account_name: str, **rest: Any) -> Terms:
     destination = Destination(kind=kind, country=country, bank=bank, account=account, name=account_name)
     return Terms(destination=destination, **rest)
+
+
+async def subaccounts(reader: Reader, *, operator: UUID | None = None) -> list[OperatorSubaccount]:
+    """Accounts of operators at gateways, of one operator or of all."""
+    return await reader.many(sql.subaccounts, OperatorSubaccount, operator=operator)

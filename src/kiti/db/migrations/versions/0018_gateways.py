@@ -1,4 +1,4 @@
-"""What lessens a settlement without belonging to a payment: costs and payouts."""
+"""What lessens a settlement without belonging to a payment, and accounts of operators at gateways."""
 
 from pathlib import Path
 
