@@ -84,7 +84,7 @@ class Works:
                     expires_at=one.expires_at,
                     poll_seconds=0,
                 )
-                opened.append(attempt)
+                opened.append((await payments.submit(tx, payment=attempt)).id)
         await each(opened, self._pay)
         return opened
 
