@@ -108,7 +108,7 @@ class Provider(Protocol):
     """
 
     # Whether the gateway asks a database of ours, and not a simulator.
-    keeps_books = False
+    keeps_books: bool = False
     method: Method
     # As the simulator counts calls and matches faults.
     open_call: str
@@ -153,27 +153,27 @@ class Provider(Protocol):
 
     def keep_payouts_waiting(self, simulator: Simulator) -> None:
         """Payouts stay as they are until `end_payout`."""
-        raise AssertionError(NOT_DECLARED)
+        raise AssertionError(NOT_DECLARED, simulator)
 
     def end_payout(self, simulator: Simulator, payout_id: str, *, well: bool) -> None:
         """Have a payout arrive, or fail."""
-        raise AssertionError(NOT_DECLARED)
+        raise AssertionError(NOT_DECLARED, simulator, payout_id, well)
 
     def payouts_made(self, simulator: Simulator, reference: str) -> int:
         """How many payouts of our reference the gateway has."""
-        raise AssertionError(NOT_DECLARED)
+        raise AssertionError(NOT_DECLARED, simulator, reference)
 
     def settle(self, simulator: Simulator, currency: str) -> str:
         """Pay out what was taken in a currency and not paid out yet; the settlement."""
-        raise AssertionError(NOT_DECLARED)
+        raise AssertionError(NOT_DECLARED, simulator, currency)
 
     def dispute(self, simulator: Simulator, transaction: str) -> str:
         """Have a traveller's bank want all of it back; the dispute."""
-        raise AssertionError(NOT_DECLARED)
+        raise AssertionError(NOT_DECLARED, simulator, transaction)
 
     def end_dispute(self, simulator: Simulator, dispute: str, status: Literal["won", "lost"]) -> None:
         """Have the banks decide."""
-        raise AssertionError(NOT_DECLARED)
+        raise AssertionError(NOT_DECLARED, simulator, dispute, status)
 
 
 class AnyFlutterwave(Provider):
@@ -374,6 +374,8 @@ class Counter(Provider):
     keeps_books = True
     method = "CASH"
     open_call = "nothing"
+    refund_call = "nothing"
+    refund_fault = "nothing"
     unknown_transaction = "0192f0c1-7a7e-7cc3-9d0e-3f2f6f1b2a10"
     unknown_refund = unknown_transaction
     unknown_page = ""

@@ -163,7 +163,11 @@ async def test_a_payout_goes_from_sent_to_arrived(provider: Provider, gateway: G
     request = a_payout(provider)
     started = await paying.pay_out(request)
     assert isinstance(started, GatewayPayout)
-    assert (started.reference, started.amount_exact, started.failure_reason) == (request.reference, 500_000, "")
+    assert (started.reference, started.amount_exact, started.failure_reason) == (
+        request.reference,
+        Decimal(500_000),
+        "",
+    )
     assert started.status == ("pending" if provider.payouts_wait else "succeeded")
     assert await paying.find_payout(request.reference) == started
     provider.end_payout(simulator, started.payout_id, well=True)
@@ -241,7 +245,7 @@ async def test_a_settlement_is_told_with_every_transaction_and_adds_up(
         truth = await gateway.verify(transaction)
         assert isinstance(truth, Captured)
         line = lines[transaction]
-        assert (line.gross_exact, line.fee_exact) == (truth.amount.amount, truth.fee_exact)
+        assert (line.gross_exact, line.fee_exact) == (Decimal(truth.amount.amount), truth.fee_exact)
         assert line.reference in {"", truth.reference}
     assert told.gross_exact == sum(line.gross_exact for line in told.lines)
     assert told.fee_exact == sum(line.fee_exact for line in told.lines)
@@ -261,7 +265,7 @@ async def test_a_settlement_holds_back_refunds_and_disputes_and_may_take_more_th
     contested = provider.dispute(simulator, second)
     await paid(provider, gateway, simulator, amount=Money(1_000, "ZMW"))
     told = await settlement(settling, provider.settle(simulator, "ZMW"))
-    assert (told.refund_exact, told.chargeback_exact) == (20_000, 30_000)
+    assert (told.refund_exact, told.chargeback_exact) == (Decimal(20_000), Decimal(30_000))
     assert told.gross_exact == 1_000
     assert told.net_exact == parts(told) < 0
     assert told.refund_ids in {(), (refunded.refund_id,)}

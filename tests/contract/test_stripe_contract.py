@@ -203,7 +203,11 @@ async def test_what_a_payout_lacks_for_disputes_and_transfers_has_its_name(
     )
     assert isinstance(await gateway.pay_out(sent), GatewayPayout)
     told = await payout(gateway, PROVIDER.settle(simulator, "MWK"))
-    assert (told.cost_exact, told.payout_exact, told.chargeback_exact) == (1_500, 70_000, 9_000_000)
+    assert [told.cost_exact, told.payout_exact, told.chargeback_exact] == [
+        Decimal(1_500),
+        Decimal(70_000),
+        Decimal(9_000_000),
+    ]
     less = told.fee_exact + told.refund_exact + told.chargeback_exact + told.cost_exact + told.payout_exact
     assert told.net_exact == told.gross_exact - less
 

@@ -49,7 +49,7 @@ def list_(composition: Any) -> None:
 @click.option("--email", required=True, help="Where the gateway writes to the operator.")
 @click.option("--phone", required=True, help="The operator's number, with its country code.")
 @click.pass_obj
-def open_(composition: Any, operator: str, gateway: str, percent: str, **said: str) -> None:
+def open_(composition: Any, /, operator: str, gateway: str, percent: str, **said: str) -> None:
     """Have a GATEWAY open an account for an OPERATOR; said again it is the same account."""
     country = said["country"].upper()
     if not (country.isascii() and country.isalpha() and len(country) == 2):  # noqa: PLR2004 - ISO 3166
