@@ -7,7 +7,7 @@ from tests.box import Box
 # Letters and digits of which references are made, five of them counted up.
 _REFERENCE = """
     'A' || (SELECT string_agg(
-        substr('ABCDEFGHJKMNPQRSTUVWXYZ23456789', 1 + (number / (30 ^ place)::bigint % 30)::int, 1), ''
+        substr('ABCDEFGHJKMNPQRSTUVWXYZ23456789', 1 + (number / (30 ^ place)::bigint %% 30)::int, 1), ''
     ) FROM generate_series(0, 4) AS digit (place))
 """
 

@@ -435,8 +435,8 @@ ORDER BY booking.id
 LIMIT %(limit)s;
 
 -- Bookings that were paid for and have boarded a trip, whose part in it is not in the ledger as revenue; behind a place
--- in the order of their ids. What a cancelled one has not given back counts too. Where the trip was cancelled nobody has
--- boarded, and who is still to get their fares back waits for that.
+-- in the order of their ids. What a cancelled one has not given back counts too. Where the trip was cancelled nobody
+-- has boarded, and who is still to get their fares back waits for that.
 -- boarded_unrecognised :many
 SELECT every_seat.booking_id AS id
 FROM every_seat
