@@ -8,7 +8,7 @@
     def test_nothing_is_sold_twice(world: World) -> None:
         play(Sale, on=world, examples=40, steps=25)
 
-`KITI_EXAMPLES=1000` plays so many examples instead of those that a run of all tests has time for.
+`KITI_EXAMPLES=200` plays so many examples instead of those that a run of all tests has time for.
 """
 
 import asyncio
