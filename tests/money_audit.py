@@ -261,10 +261,15 @@ async def settled_leaves_nothing(there: RunningHouse, audit: Audit) -> None:
 
 
 async def nothing_is_owed_for_journeys_that_are_over(there: RunningHouse, bookings: Sequence[UUID]) -> None:
-    """Once all buses have left or were cancelled, nothing is owed but what has bought nothing and has not gone back."""
+    """Once all buses have left or were cancelled, only what has bought nothing and has not gone back is owed still.
+
+    But for bookings that a bank or a person has still to decide about, and those whose revenue a person has undone.
+    """
     rows = await there.box.rows(
-        "SELECT id, currency FROM booking WHERE id = ANY(%s) AND NOT EXISTS"
-        " (SELECT FROM transfer WHERE booking_id = booking.id AND event LIKE 'reversal:%%')",
+        "SELECT id, currency FROM booking WHERE id = ANY(%s)"
+        " AND NOT EXISTS (SELECT FROM transfer WHERE booking_id = booking.id AND event LIKE 'reversal:%%')"
+        " AND NOT EXISTS"
+        " (SELECT FROM dispute WHERE booking_id = booking.id AND (state = 'open' OR attention <> ''))",
         list(bookings),
     )
     async with there.box.db.reader() as reader:

@@ -1,12 +1,6 @@
 """Where state machines act: what Hypothesis calls is not async, and what it drives is.
 
-class Sale(OnStage[World]):
-    @rule()
-    def reserve(self) -> None:
-        self.run(reserve(self.stage.house, ...))
-
-def test_nothing_is_sold_twice(world: World) -> None:
-    play(Sale, on=world, examples=40, steps=25)
+A machine is a subclass of `OnStage[World]` whose rules call `self.run(...)`; `play` plays it on a world.
 """
 
 import asyncio
