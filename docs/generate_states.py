@@ -132,7 +132,7 @@ MACHINES = (
             "queued": "To be sent when its time has come.",
             "sending": "Somebody has taken it; if they die, it is queued or parked after some minutes.",
             "sent": "The mail server or the provider has it.",
-            "parked": "Given up: hopeless, out of date, tried too often, or twice in doubt. A person may send it again.",
+            "parked": "Hopeless, out of date, tried too often, or twice in doubt. A person may send it again.",
         },
         transitions=MESSAGE,
     ),
