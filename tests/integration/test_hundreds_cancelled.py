@@ -28,10 +28,15 @@ async def test_three_hundred_are_refunded_once_each_though_the_process_is_killed
         for _ in range(2):
             mark = dealt_with + dice.randint(1, 90)
             running = await _start(fresh_url, trip)
-            await until(lambda: _noted(office, trip), lambda made, mark=mark: made >= mark)  # type: ignore[misc]
-            running.kill()
-            await running.communicate()
-            assert dealt_with < await _noted(office, trip) < MANY, "it was not killed in the middle"
+            await until(
+                lambda: _noted(office, trip),
+                lambda made, mark=mark, running=running: made >= mark or running.returncode is not None,  # type: ignore[misc]
+                within_seconds=60,
+            )
+            if running.returncode is None:
+                running.kill()
+            said, _ = await running.communicate()
+            assert dealt_with < await _noted(office, trip) < MANY, f"it was not killed in the middle: {said!r}"
             dealt_with = await _noted(office, trip)
         running = await _start(fresh_url, trip)
         said, _ = await running.communicate()
