@@ -99,7 +99,7 @@ class Shop(Till):
             booking,
             booking,
         )
-        names = {str(self.pearl): "pearl", str(self.lake): "lake", "platform": "platform"}
+        names = {str(self.pearl): "pearl", str(self.lake): "lake", "platform": "platform", "unspent": "unspent"}
         return {names[row["account"].partition(":")[2]]: row["amount"] for row in rows}
 
     async def parts(self, booking: UUID) -> list[Part]:
@@ -185,7 +185,12 @@ async def test_too_much_is_accepted_and_stays_where_it_goes_back_from(shop: Shop
     held = await shop.both()
     payment = await shop.paid(held, excess=500)
     assert (payment.state, await shop.reservation(payment)) == ("captured", "confirmed")
-    assert await shop.owed(held.booking) == {"pearl": BUS + 400, "lake": SHUTTLE + 100, "platform": 1_000}
+    assert await shop.owed(held.booking) == {
+        "pearl": BUS,
+        "lake": SHUTTLE,
+        "platform": 1_000,
+        "unspent": 500,
+    }
 
 
 async def test_a_surplus_payment_goes_back_with_its_fee_and_leaves_the_first_one_whole(shop: Shop) -> None:
