@@ -37,7 +37,8 @@ from kiti.gateways.gateway import Destination
 from kiti.settlements.actions import put_terms
 from kiti.settlements.model import Terms
 
-pytestmark = pytest.mark.storm
+# A story is told some twenty times over; on a machine that others use as well that may take minutes.
+pytestmark = [pytest.mark.storm, pytest.mark.timeout(600)]
 
 KENYAN = "+254712345678"
 # How the gateways call refunds and transfers that have only begun; of v3, "completed" is one of these.
