@@ -38,7 +38,7 @@ from kiti.network.actions import TripNotScheduled
 
 pytestmark = pytest.mark.storm
 
-EXAMPLES = examples(6)
+EXAMPLES = examples(5)
 STEPS = 28
 # A server that starts again takes more of the machine than all else in an example.
 MOST_CRASHES = 1
