@@ -490,7 +490,7 @@ def test_seats_are_changed_in_any_order_and_nobody_ever_shares_one(world: World)
     run_state_machine_as_test(
         LifeHere,
         settings=settings(
-            max_examples=examples(60),
+            max_examples=examples(40),
             stateful_step_count=30,
             deadline=timedelta(seconds=20),
             suppress_health_check=list(HealthCheck),
