@@ -53,7 +53,7 @@ states: setup ## write docs/states.md from the transition tables
 test: setup ## the whole suite, on the embedded PostgreSQL or on DATABASE_URL
 	$(PYTEST)
 
-coverage: setup ## the whole suite, measured: fails below 85 % of lines and branches; takes twice as long
+coverage: setup ## the whole suite, measured: fails below 85 % of lines and branches
 	$(PYTEST) --cov --cov-report=term --cov-fail-under=85
 
 e2e: setup ## only the browser tests
