@@ -348,20 +348,16 @@ class Money(OnStage[Market]):
         (await self.there.sim.http.post("/_sim/settle", json={})).raise_for_status()
 
     async def _dispute(self, bought: Bought, part: int | None) -> None:
-        """About money that is written down: what came short waits for a person, see the known defect (f)."""
+        """About money that is written down."""
         charges = await self.there.box.rows(
-            "SELECT payment_id::text AS id, charge.gateway, charge.transaction_id,"
-            " charge.amount > payment.amount + payment.fee AS is_beyond FROM charge"
-            " INNER JOIN payment ON payment.id = charge.payment_id AND payment.booking_id = charge.booking_id"
-            " WHERE charge.booking_id = %s AND payment.state <> 'review'"
+            "SELECT payment_id::text AS id, charge.gateway, charge.transaction_id FROM charge"
+            " WHERE charge.booking_id = %s"
             " AND charge.gateway IN ('flutterwave', 'stripe') AND NOT EXISTS (SELECT FROM dispute"
             " WHERE dispute.booking_id = charge.booking_id AND dispute.transaction_id = charge.transaction_id)",
             bought.id,
         )
         for charge in charges[:1]:
-            # A known defect, (c): a dispute of more than the price and less than what was paid.
-            of = None if charge["is_beyond"] else part
-            await self.stage.dispute(charge, charge["transaction_id"], part=of)
+            await self.stage.dispute(charge, charge["transaction_id"], part=part)
 
     async def _open_disputes(self) -> list[JsonObject]:
         return await self.there.box.rows(
