@@ -99,7 +99,7 @@ def test_a_payout_is_the_sum_of_what_moved_the_balance(http: httpx.Client, simul
     http.post("/refunds", data={"payment_intent": identity, "amount": "100000"}).raise_for_status()
     [payout] = simulator.post("/_sim/stripe/settle", {"currency": "ugx"})["payout_ids"]
     lines: list[dict[str, Any]] = http.get("/balance_transactions", params={"payout": payout}).json()["data"]
-    assert {line["type"]: line["net"] for line in lines} == {"charge": 971_000, "refund": -100_000}
+    assert {line["type"]: line["net"] for line in lines} == {"charge": 971_000, "refund": -100_000, "payout": -871_000}
     [found] = http.get("/payouts", params={"limit": "1"}).json()["data"]
     assert (found["id"], found["amount"], found["status"]) == (payout, 871_000, "paid")
 

@@ -167,7 +167,9 @@ async def test_platform_finance_sends_a_refund_that_the_gateway_refused_once_mor
 async def test_whoever_has_no_right_to_a_page_is_told_so(arrive: Arrive, house: RunningHouse) -> None:
     dora = await arrive(desktop=True)
     await log_in(dora, await employ(house.box.db, "operator_staff", "pearl"))
-    await expect(dora.page.get_by_role("main").get_by_role("link")).to_have_text(["Cash at a counter"])
+    await expect(dora.page.get_by_role("main").get_by_role("link")).to_have_text(
+        ["Cash at a counter", "Messages that were given up"]
+    )
     await expect(dora.page.get_by_role("link", name="Payments")).to_have_count(0)
     for path in ("/office/payments", "/office/payments.csv", "/office/review"):
         answer = await dora.page.request.get(path)

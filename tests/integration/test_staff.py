@@ -336,8 +336,9 @@ async def test_a_token_is_over_after_fifteen_minutes(office: Office) -> None:
 async def test_roles_and_operators_that_do_not_go_together_are_refused(
     office: Office, role: Role, operator: str | None, error: type[Exception]
 ) -> None:
+    account = {"email": "grace@kiti.example", "name": "Grace Auma", "password": PASSWORD}
     with pytest.raises(error):
-        await employ(office.box.db, role, operator)
+        await add_staff(office.box.db, **account, role=role, operator_code=operator, actor="test")
     assert await office.box.value("SELECT count(*) FROM staff") == 0
 
 

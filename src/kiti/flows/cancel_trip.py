@@ -74,12 +74,15 @@ async def cancel_trip(house: House, *, trip: UUID, reason: str, actor: str) -> T
     if detail.trip.state != "cancelled":
         await _close(house, detail, why, actor)
     counts: Counter[Done] = Counter()
+
+    async def one(booking: UUID) -> None:
+        counts[await _guarded(house, booking, trip, why, actor)] += 1
+
     after = FIRST
     for _ in range(MOST_PAGES):
         async with house.db.reader() as reader:
             page = await booking_reads.on_trip(reader, trip=trip, after=after, limit=PAGE)
-        for booking in page:
-            counts[await _guarded(house, booking, trip, why, actor)] += 1
+        await each(page, one, at_once=AT_ONCE)
         if len(page) < PAGE:
             break
         after = page[-1]
@@ -111,7 +114,7 @@ async def _close(house: House, detail: TripDetail, reason: str, actor: str) -> N
     house.catalogue.forget(trip)
 
 
-async def finish_cancelled_trips(house: House, *, most: int = MOST_OWED) -> tuple[int, int]:
+async def finish_cancelled_trips(house: House, *, most: int = MOST_OWED, page_size: int = PAGE) -> tuple[int, int]:
     """Give back what cancelled trips still owe: after a run that was cut short, or for money that came in beside it.
 
     How many were dealt with, and how many could not be now. About `most` in one run at most; the next one goes on.
@@ -125,9 +128,9 @@ async def finish_cancelled_trips(house: House, *, most: int = MOST_OWED) -> tupl
     after = (FIRST, FIRST)
     while counts.total() < most:
         async with house.db.reader() as reader:
-            page = await payment_reads.owed_for_trips(reader, after=after, limit=PAGE)
+            page = await payment_reads.owed_for_trips(reader, after=after, limit=page_size)
         await each(page, one, at_once=AT_ONCE)
-        if len(page) < PAGE:
+        if len(page) < page_size:
             break
         after = page[-1]
     return counts.total() - counts["failed"], counts["failed"]
