@@ -5,6 +5,7 @@ Databases are copied from a migrated template, so a fresh one costs some tens of
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -68,9 +69,9 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     # A Unix socket's path must be short, and root's own directories are closed to the server's user.
-    home = _quick_place() / f"kiti-test-{os.getuid()}-{shared.name}"
-    embedded = EmbeddedDatabase(home / "pg", settings=FAST)
     with _exclusive(shared / "cluster.lock"):
+        home = _home_of(shared)
+        embedded = EmbeddedDatabase(home / "pg", settings=FAST)
         _forget_killed_runs(home)
         url = embedded.start("postgres")
     yield url
@@ -153,7 +154,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def _asks_the_server(item: pytest.Item) -> bool:
     """Whether a test needs, however indirectly, the fixture that knows the server."""
-    return "server_url" in getattr(item, "fixturenames", ())
+    return not {"server_url", "books_url"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def database_url(server: str, name: str) -> str:
@@ -176,9 +177,18 @@ def fresh_database(server_url: str, template: str) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def _home_of(shared: Path) -> Path:
+    """Where the run that shares this folder has its cluster: the first worker to ask decides."""
+    decided = shared / "cluster.home"
+    if not decided.exists():
+        run = hashlib.sha256(str(shared).encode()).hexdigest()[:8]
+        decided.write_text(str(_quick_place() / f"kiti-test-{os.getuid()}-{run}"))
+    return Path(decided.read_text())
+
+
 def _quick_place() -> Path:
     """Memory, where there is enough: a database is three hundred little files, made and dropped for each test."""
-    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).total >= ROOM_BYTES:
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM_BYTES:
         return MEMORY
     return Path(tempfile.gettempdir())
 
@@ -200,7 +210,6 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 def _schema_digest() -> str:
     """A changed migration file makes a new template on a server that keeps its databases between runs."""
-    import hashlib
     from importlib import resources
 
     versions = resources.files("kiti.db").joinpath("migrations/versions")

@@ -38,8 +38,9 @@ def test_what_is_typed_is_read_and_nothing_else_of_ours_is_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "program.py").write_text("import os, sys; print(sys.stdin.read(), sorted(os.environ), os.getcwd())")
-    ran = nursery.run(["program"], {"ONLY": "1"}, stdin="typed")
-    assert (ran.returncode, ran.stdout) == (0, f"typed ['ONLY'] {tmp_path}\n"), ran.stderr
+    # An interpreter that begins without a locale would give itself one.
+    ran = nursery.run(["program"], {"LC_ALL": "C.UTF-8", "ONLY": "1"}, stdin="typed")
+    assert (ran.returncode, ran.stdout) == (0, f"typed ['LC_ALL', 'ONLY'] {tmp_path}\n"), ran.stderr
 
 
 def test_a_killed_program_ends_with_its_signal_and_one_that_lives_has_no_end_yet() -> None:

@@ -202,6 +202,22 @@ async def test_an_event_is_reversed_by_entries_and_never_changed(earnings: Earni
     assert (nothing["gross"], nothing["commission"], nothing["net"], nothing["state"]) == (0, 0, 0, "carried")
 
 
+async def test_a_reversal_is_not_undone_once_its_money_has_gone_back(earnings: Earnings) -> None:
+    trip = await drive(earnings, "1A")
+    booking = await earnings.box.value("SELECT booking_id FROM transfer WHERE event = %s LIMIT 1", f"departed:{trip}")
+    await correct_event(
+        earnings.house, booking=booking, event=f"departed:{trip}", reason="it never left", staff=somebody()
+    )
+    async with earnings.box.db.transaction() as tx:
+        entry = Entry(debit=f"ticket_liability:{earnings.pearl}", credit="refund_clearing:flutterwave", amount=1)
+        await ledger.post(tx, booking=booking, event="refund:1", currency="UGX", entries=[entry])
+    with pytest.raises(NotReversible, match="gone back"):
+        await correct_event(
+            earnings.house, booking=booking, event=f"reversal:departed:{trip}", reason="it did", staff=somebody()
+        )
+    assert await earnings.balance(f"ticket_liability:{earnings.pearl}") == STANDARD_UGX - 1
+
+
 async def test_a_draft_is_approved_once_by_somebody_who_did_not_say_where_the_money_goes(earnings: Earnings) -> None:
     editor, approver = somebody(number=1), somebody(number=2)
     await drive(earnings, "1A")

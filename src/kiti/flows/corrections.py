@@ -9,12 +9,13 @@ from kiti.audit.model import Event
 from kiti.bookings import actions as bookings
 from kiti.core.errors import KitiError
 from kiti.db import Transaction
+from kiti.flows.books import books_of
 from kiti.flows.changes import reason_of
 from kiti.flows.house import House
 from kiti.flows.staff import require
 from kiti.ledger import actions as ledger
 from kiti.ledger import reads as ledger_reads
-from kiti.ledger.standing import reversed_entries
+from kiti.ledger.standing import overdrawn, reversed_entries
 from kiti.people.model import Staff
 
 # What a gateway did stands as long as the gateway says so; refunds, payouts and disputes have ends of their own.
@@ -22,7 +23,7 @@ REVERSIBLE = frozenset({"departed", "reversal"})
 
 
 class NotReversible(KitiError):
-    """There is no such event, it was reversed before, or it follows what a gateway did."""
+    """There is no such event, it was reversed before, it follows what a gateway did, or its money has gone."""
 
 
 async def correct_event(house: House, *, booking: UUID, event: str, reason: str, staff: Staff) -> None:
@@ -40,13 +41,11 @@ async def correct_event(house: House, *, booking: UUID, event: str, reason: str,
         lines = [line for line in (await ledger_reads.lines_of(tx, bookings=[booking]))[booking] if line.event == event]
         if not lines:
             raise NotReversible(f"Below this booking there is no event {event!r}.")
-        await ledger.post(
-            tx,
-            booking=booking,
-            event=f"reversal:{event}",
-            currency=lines[0].currency,
-            entries=reversed_entries(lines),
-        )
+        entries, currency = reversed_entries(lines), lines[0].currency
+        books = (await books_of(tx, currencies={booking: currency}))[booking]
+        if overdrawn(books.standings, entries):
+            raise NotReversible(f"What {event!r} left to be owed has gone back meanwhile, so it cannot be undone.")
+        await ledger.post(tx, booking=booking, event=f"reversal:{event}", currency=currency, entries=entries)
         detail = {"event": event, "reason": why}
         await audit.record(
             tx, events=[Event(subject=booking, actor=staff.actor, action="ledger.corrected", detail=detail)]

@@ -53,9 +53,12 @@ async def work_off(
     What fails is postponed and tried again later, so it neither ends the pass nor stays at the head of the queue.
     """
     processed = failed = 0
+    until = time.monotonic() + PASS_SECONDS
 
     async def guarded(item: UUID) -> None:
         nonlocal processed, failed
+        if time.monotonic() >= until:
+            return
         try:
             await one(item)
         except (PaymentChanged, SettlementChanged):
@@ -70,7 +73,6 @@ async def work_off(
             processed += 1
             advance(processed=1)
 
-    until = time.monotonic() + PASS_SECONDS
     seen: set[UUID] = set()
     while len(seen) < MOST_ITEMS and time.monotonic() < until:
         async with db.reader() as reader:

@@ -1,7 +1,7 @@
 """One payment as staff see it: how it stands, every step that it took, the money that came of it and went back.
 
-Steps and states belong to whoever has seats in the booking. Of amounts an operator is told its own part, and of charges
-and refunds nothing where others have seats too: they cannot be told apart.
+Steps and states belong to whoever has seats in the booking. Of amounts an operator is told its own part, and of
+charges, refunds and reasons nothing where others have seats too: they cannot be told apart.
 """
 
 from collections.abc import Sequence
@@ -41,8 +41,8 @@ async def history_of(house: House, *, staff: Staff, payment: UUID) -> Sequence[S
     """The steps of a payment, the first one first. Raises NotAllowed, NotFound, also where it is another operator's."""
     require(staff, "payments.see")
     async with house.db.reader() as reader:
-        found, _ = await _within_reach(reader, staff, payment)
-        return await payment_reads.history(reader, payment=found)
+        found, operators = await _within_reach(reader, staff, payment)
+        return _told(await payment_reads.history(reader, payment=found), staff, operators)
 
 
 async def story_of(house: House, *, staff: Staff, payment: UUID) -> Story:
@@ -55,10 +55,10 @@ async def story_of(house: House, *, staff: Staff, payment: UUID) -> Story:
         charges = await payment_reads.charges_of(reader, booking=found.booking_id) if is_theirs else None
         refunds = await payment_reads.refunds_of(reader, booking=found.booking_id) if sees_refunds else None
         return Story(
-            payment=found,
+            payment=found if is_theirs else msgspec.structs.replace(found, failure_reason=None),
             booking=await booking_reads.by_id(reader, booking=found.booking_id),
             part=await _part(reader, staff, found),
-            steps=await payment_reads.history(reader, payment=found),
+            steps=_told(await payment_reads.history(reader, payment=found), staff, operators),
             charges=None if charges is None else [one for one in charges if one.payment_id == found.id],
             refunds=None if refunds is None else _of_payment(found, charges or [], refunds),
         )
@@ -71,6 +71,13 @@ async def _within_reach(reader: Reader, staff: Staff, payment: UUID) -> tuple[Pa
     if not any(staff.sees(operator) for operator in operators):
         raise NotFound(NO_SUCH_PAYMENT)
     return found, operators
+
+
+def _told(steps: Sequence[Step], staff: Staff, operators: set[UUID]) -> Sequence[Step]:
+    """The steps; why one was taken may say what was paid in all, so that is for whoever sees all of it."""
+    if staff.bound is None or operators == {staff.bound}:
+        return steps
+    return [msgspec.structs.replace(step, reason="") for step in steps]
 
 
 async def _part(reader: Reader, staff: Staff, payment: Payment) -> Money:

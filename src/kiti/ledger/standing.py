@@ -136,6 +136,16 @@ def dispute_lost(
     return entries
 
 
+def overdrawn(standings: Mapping[str, Standing], entries: Sequence[Entry]) -> bool:
+    """Whether the entries would take more of what is owed to an owner than there is."""
+    for owner, standing in standings.items():
+        account = ticket_liability(owner)
+        taken = sum(entry.amount * ((entry.debit == account) - (entry.credit == account)) for entry in entries)
+        if taken > max(0, standing.owed):
+            return True
+    return False
+
+
 def reversed_entries(lines: Sequence[Line]) -> list[Entry]:
     """The entries that undo these."""
     return [Entry(debit=line.credit, credit=line.debit, amount=line.amount) for line in lines]

@@ -583,7 +583,7 @@ SELECT
     payment.currency,
     CASE WHEN %(operator)s::uuid IS NULL THEN came.amount END AS came,
     CASE WHEN %(operator)s::uuid IS NULL THEN came.currency END AS came_currency,
-    coalesce(payment.failure_reason, '') AS reason,
+    CASE WHEN %(operator)s::uuid IS NULL THEN coalesce(payment.failure_reason, '') ELSE '' END AS reason,
     coalesce(began.at, payment.created_at) AS since,
     kiti_now() AS now
 FROM payment

@@ -26,8 +26,9 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def typed(request: Request[Any, Any, Any], *names: str) -> dict[str, str]:
-    """What the address says of these fields, "" where it says nothing."""
-    return {name: request.query_params.get(name, "").strip()[:LONGEST_WORD] for name in names}
+    """What the address says of these fields, "" where it says nothing; of that what can be printed."""
+    said = {name: request.query_params.get(name, "")[: 2 * LONGEST_WORD] for name in names}
+    return {name: "".join(filter(str.isprintable, word)).strip()[:LONGEST_WORD] for name, word in said.items()}
 
 
 def choice(
