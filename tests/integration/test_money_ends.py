@@ -18,6 +18,7 @@ from kiti.fees.model import Part as FeePart
 from kiti.flows.cancel_trip import cancel_trip, finish_cancelled_trips
 from kiti.flows.cancellation import Part, cancel_booking
 from kiti.flows.counter import look
+from kiti.flows.dispute_answers import looked_at
 from kiti.flows.disputes import find_disputes
 from kiti.flows.partial_cancellation import cancel_part
 from kiti.flows.plan import Item
@@ -163,6 +164,53 @@ async def test_a_cancelled_trip_whose_fares_are_to_go_back_earns_nothing_before_
     assert await ends.liabilities() == {}
     assert await ends.earned(ends.pearl) == STANDARD_UGX // 2
     assert await ends.box.value("SELECT revenue_at IS NOT NULL FROM trip WHERE id = %s", trip)
+
+
+async def test_a_disputed_fare_of_a_cancelled_trip_is_nobodys_until_it_is_decided_and_looked_at(ends: Ends) -> None:
+    trip = ends.office.network.bus()
+    _, transaction = await ends.buy(items=(Item(trip=trip, seats=("1A",)),))
+    told = await ends.dispute(transaction)
+    await ends.cancel_trip(trip)
+    await ends.departs(trip)
+    assert (await ends.earned(ends.pearl), await ends.liabilities()) == (0, {str(ends.pearl): STANDARD_UGX})
+    await ends.decide(told, "won")
+    assert await recognise_revenue(ends.house) == (0, 0)
+    assert not await ends.box.value("SELECT revenue_at IS NOT NULL FROM trip WHERE id = %s", trip)
+    await ends.refund(transaction, 20_000)
+    (dispute,) = await ends.box.rows("SELECT id FROM dispute")
+    await looked_at(ends.house, dispute=dispute["id"], note="They took another bus for the rest.", actor="test")
+    assert await recognise_revenue(ends.house) == (1, 0)
+    assert (await ends.earned(ends.pearl), await ends.liabilities()) == (STANDARD_UGX - 20_000, {})
+    assert await ends.box.value("SELECT revenue_at IS NOT NULL FROM trip WHERE id = %s", trip)
+
+
+async def test_a_trip_that_runs_earns_nothing_of_a_disputed_one_beside_it(ends: Ends) -> None:
+    first, second = ends.office.network.bus(), ends.office.network.bus()
+    _, transaction = await ends.buy(items=(Item(trip=first, seats=("1A",)), Item(trip=second, seats=("1A",))))
+    told = await ends.dispute(transaction)
+    await ends.cancel_trip(first)
+    await ends.departs(first, second)
+    assert (await ends.earned(ends.pearl), await ends.liabilities()) == (STANDARD_UGX, {str(ends.pearl): STANDARD_UGX})
+    await ends.decide(told, "lost")
+    await recognise_revenue(ends.house)
+    assert (await ends.earned(ends.pearl), await ends.liabilities()) == (0, {})
+
+
+@pytest.mark.parametrize("how", ["won", "lost"])
+async def test_what_was_kept_of_a_cancelled_booking_is_nobodys_while_the_bank_wants_it(ends: Ends, how: str) -> None:
+    await ends.keeps(ends.pearl, percent=50)
+    trip = ends.office.network.bus()
+    held, transaction = await ends.buy(items=(Item(trip=trip, seats=("1A",)),))
+    await cancel_booking(ends.house, booking=held.booking, actor="guest")
+    told = await ends.dispute(transaction, STANDARD_UGX // 2)
+    await ends.departs(trip)
+    assert (await ends.earned(ends.pearl), await ends.liabilities()) == (0, {str(ends.pearl): STANDARD_UGX // 2})
+    await ends.decide(told, how)
+    if how == "won":
+        (dispute,) = await ends.box.rows("SELECT id FROM dispute")
+        await looked_at(ends.house, dispute=dispute["id"], note="Half, as the rules say.", actor="test")
+    await recognise_revenue(ends.house)
+    assert (await ends.earned(ends.pearl), await ends.liabilities()) == (STANDARD_UGX // 2 if how == "won" else 0, {})
 
 
 async def test_a_lost_dispute_brings_the_commission_back_as_a_refund_does(ends: Ends) -> None:

@@ -7,7 +7,7 @@ done.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,8 @@ from tests.box import Box
 from tests.network import STANDARD_UGX, Network
 from tests.obliging import Obliging, another_house
 
+from kiti.bookings.actions import WrongState
+from kiti.core.ids import new_id
 from kiti.core.money import Money
 from kiti.flows.attempts import NEVER_ASKED
 from kiti.flows.checkout import Intent, initiate
@@ -24,6 +26,7 @@ from kiti.flows.holds import release
 from kiti.flows.house import House
 from kiti.flows.plan import Item, Reservation
 from kiti.flows.reserve import reserve
+from kiti.flows.review import attach
 from kiti.flows.settle import HintUnanswered, settle_payment
 from kiti.flows.upkeep import poll_payments
 from kiti.flows.wellbeing import examine
@@ -31,7 +34,10 @@ from kiti.gateways.gateway import CheckoutOpened, CheckoutRequest, Truth
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.actions import PaymentChanged
-from kiti.payments.model import SUBMIT_WITHIN_SECONDS, Payment
+from kiti.payments.model import SUBMIT_WITHIN_SECONDS, Break, Payment
+from kiti.people.model import Staff
+
+FEMI = Staff(id=UUID(int=4), email="f@kiti.example", name="Femi", role="platform_finance", operator=None)
 
 
 class Watched(Obliging):
@@ -152,6 +158,35 @@ async def test_one_that_is_asked_any_moment_is_left_alone(till: Till) -> None:
         await settle_payment(till.house, young.id, transaction_id=f"t-{young.id}", must_know=True)
     assert (await till.payment(young.id)).state == "created"
     assert till.gateway.looked_up == []
+
+
+async def test_money_of_nobody_waits_for_one_that_is_asked_any_moment_and_is_taken_after_it_was_given_up(
+    till: Till,
+) -> None:
+    booking = await till.hold()
+    young = await till.abandoned(booking)
+    other = str(new_id())
+    till.gateway.asked[other] = Money(STANDARD_UGX, "UGX")
+    today = datetime.now(UTC).date()
+    found = Break(transaction_id=f"t-{other}", kind="missing_ours", day=today, booking_id=None, detail="No charge.")
+    async with till.house.db.transaction() as tx:
+        await payments.put_breaks(tx, gateway="flutterwave", day=today, breaks=[found])
+
+    async def give() -> Payment:
+        return await attach(
+            till.house,
+            gateway="flutterwave",
+            transaction_id=f"t-{other}",
+            payment=young.id,
+            reason="They have shown a receipt.",
+            staff=FEMI,
+        )
+
+    with pytest.raises(WrongState, match="Try again in a minute"):
+        await give()
+    await till.box.travel(seconds=SUBMIT_WITHIN_SECONDS + 1)
+    assert ((await give()).state, await till.state(booking)) == ("captured", "confirmed")
+    assert await till.steps(young.id) == ["created", "expired", "captured"]
 
 
 async def test_of_many_who_would_ask_one_may_and_too_late_nobody(till: Till) -> None:

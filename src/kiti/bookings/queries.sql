@@ -463,6 +463,10 @@ WHERE
         )
     )
     AND NOT EXISTS (
+        SELECT 1 FROM undecided_trip
+        WHERE undecided_trip.booking_id = every_seat.booking_id AND undecided_trip.trip_id = every_seat.trip_id
+    )
+    AND NOT EXISTS (
         SELECT 1 FROM transfer
         WHERE
             transfer.booking_id = every_seat.booking_id

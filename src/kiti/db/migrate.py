@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-def migrate(url: str) -> None:
-    """Bring the database at `url` to the newest schema; waits for another migration to end first.
+def migrate(url: str, *, to: str = "head") -> None:
+    """Bring the database at `url` to the newest schema, or to an older one; waits for another migration to end first.
 
     Raises DatabaseUnavailable.
     """
@@ -20,7 +20,7 @@ def migrate(url: str) -> None:
     from sqlalchemy.exc import OperationalError  # noqa: PLC0415
 
     try:
-        command.upgrade(_config(url), "head")
+        command.upgrade(_config(url), to)
     except OperationalError as error:
         raise DatabaseUnavailable(f"PostgreSQL does not answer: {error.orig}") from error
 

@@ -5,7 +5,8 @@ index of those knows nothing else. Each booking's part in a trip is one event of
 posted once, whoever runs this at the same time and however a run was cut short.
 
 A trip that its operator has cancelled is looked at too when it would have left, once its fares have gone back. It earns
-nothing, but for what was kept before: of seats that their travellers had given up.
+nothing, but for what was kept before: of seats that their travellers had given up. While a payment is disputed, and
+until a person has looked where one must, nobody earns what was paid for cancelled trips and bookings.
 """
 
 from collections.abc import Collection, Sequence
@@ -106,7 +107,7 @@ async def _post(tx: Transaction, trip: UUID, due: Sequence[UUID]) -> int:
     lines: dict[UUID, list[PaidSeat]] = {booking: [] for booking in due}
     for line in await booking_reads.every_seat_of(tx, bookings=list(locked)):
         lines[line.booking_id].append(line)
-    over = await payment_reads.trips_refunded_of(tx, bookings=list(locked))
+    over = await payment_reads.trips_given_back(tx, bookings=list(locked))
     postings = []
     for booking in locked.values():
         given_back = {line.trip_id for line in lines[booking.id] if (booking.id, line.trip_id) in over}

@@ -20,6 +20,7 @@ from kiti.core.money import Money
 from kiti.db import Transaction
 from kiti.fees import reads as fee_reads
 from kiti.flows.announce import announce, of_booking, of_payment
+from kiti.flows.attempts import look_at_unasked
 from kiti.flows.changes import reason_of
 from kiti.flows.checkout import GatewayUnclear
 from kiti.flows.holds import call_off, can_board, wants_of
@@ -79,6 +80,10 @@ async def attach(
     why = reason_of(reason)
     async with house.db.reader() as reader:
         found = await payment_reads.by_id(reader, payment=payment)
+    if found.state == "created":
+        found = await house.db.run(lambda tx: look_at_unasked(tx, payment=payment))
+    if found.state == "created":
+        raise WrongState("That payment is only about to be sent to its gateway. Try again in a minute.")
     if found.gateway != gateway:
         raise WrongState(f"That payment was made through {found.gateway}, not through {gateway}.")
     truth = await _captured_by(house, gateway, transaction_id)

@@ -201,7 +201,7 @@ WHERE
 ORDER BY trip.departs_at, trip.id
 LIMIT %(limit)s;
 
--- One that was cancelled stays open until its fares have gone back.
+-- One that was cancelled stays open until its fares have gone back, any until it is decided whose they are.
 -- close_revenue :execute
 UPDATE trip SET revenue_at = kiti_now()
 WHERE
@@ -217,6 +217,10 @@ WHERE
                 booking_seat.trip_id = trip.id AND booking.state IN ('confirmed', 'completed')
                 AND trip_refund.trip_id IS NULL
         )
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM undecided_trip
+        WHERE undecided_trip.trip_id = trip.id
     );
 
 -- Whoever writes the whole demo network waits here for another that does; held until the transaction ends.

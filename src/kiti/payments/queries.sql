@@ -683,12 +683,18 @@ VALUES (%(booking)s, %(trip)s, %(refund)s, kiti_now());
 SELECT trip_id AS id FROM trip_refund
 WHERE booking_id = %(booking)s;
 
--- trips_refunded_of :many
+-- Those of which it is decided whose the fares are.
+-- trips_given_back :many
 SELECT
     booking_id,
     trip_id
 FROM trip_refund
-WHERE booking_id = any(%(bookings)s::uuid[]);
+WHERE
+    booking_id = any(%(bookings)s::uuid[])
+    AND NOT EXISTS (
+        SELECT 1 FROM undecided_trip
+        WHERE undecided_trip.booking_id = trip_refund.booking_id AND undecided_trip.trip_id = trip_refund.trip_id
+    );
 
 -- Bookings with seats on a cancelled trip whose fares have not gone back, behind a place in their order: a cancellation
 -- was cut short, or a payment came in beside it.

@@ -308,9 +308,9 @@ async def trips_refunded(reader: Reader, *, booking: UUID) -> set[UUID]:
     return {row.id for row in await reader.many(sql.trips_refunded, _Noted, booking=booking)}
 
 
-async def trips_refunded_of(reader: Reader, *, bookings: Sequence[UUID]) -> set[tuple[UUID, UUID]]:
-    """The same for many: booking and trip."""
-    return set(await reader.many(sql.trips_refunded_of, tuple, bookings=list(bookings)))
+async def trips_given_back(reader: Reader, *, bookings: Sequence[UUID]) -> set[tuple[UUID, UUID]]:
+    """The same for many, booking and trip; without those that wait for a dispute, or for a person who decides."""
+    return set(await reader.many(sql.trips_given_back, tuple, bookings=list(bookings)))
 
 
 async def owed_for_trips(reader: Reader, *, after: tuple[UUID, UUID], limit: int) -> list[tuple[UUID, UUID]]:
