@@ -211,6 +211,7 @@ async def test_a_booking_that_is_released_meanwhile_opens_no_page(till: Till) ->
     attempt = await till.abandoned(booking)
     await release(till.house, booking=booking, actor="guest")
     assert await till.steps(attempt.id) == ["created", "cancelled"]
+    assert await till.box.value("SELECT poll_after FROM payment WHERE id = %s", attempt.id) is None
     with pytest.raises(PaymentChanged):
         await till.house.db.run(lambda tx: payments.submit(tx, payment=attempt))
 

@@ -28,7 +28,7 @@ from kiti.flows.announce import announce, captured, of_booking, of_payment
 from kiti.flows.attempts import back_to_hold, look_at_unasked
 from kiti.flows.authorise import take_or_let_go
 from kiti.flows.equivalent_seats import take_instead
-from kiti.flows.holds import can_board, hold_until, wants_of
+from kiti.flows.holds import call_off, can_board, hold_until, wants_of
 from kiti.flows.house import House
 from kiti.flows.letters import occasions
 from kiti.flows.prices import shares_of
@@ -330,8 +330,8 @@ async def _drop_other_attempt(tx: Transaction, paid: Payment) -> None:
     """Nothing is due any more: an attempt that is still open is called off, and the poller closes its page."""
     other = await payment_reads.newest_of_booking(tx, booking=paid.booking_id)
     if other is not None and other.id != paid.id and other.state in WAITING:
-        await payments.move(tx, payment=other, to="cancelled", reason="Another attempt has paid for the booking.")
-        await payments.poll_later(tx, payment=other, seconds=0)
+        dropped = await call_off(tx, attempts=[other], reason="Another attempt has paid for the booking.")
+        await dropped()
 
 
 async def _parts(tx: Transaction, payment: Payment) -> list[Part]:

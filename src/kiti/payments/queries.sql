@@ -187,7 +187,9 @@ UPDATE payment SET
     failure_reason = coalesce(moved.failure_reason, payment.failure_reason),
     polls = payment.polls + 1,
     polled_at = kiti_now(),
-    poll_after = kiti_now() + %(poll_seconds)s::integer * interval '1 second'
+    poll_after = CASE
+        WHEN moved.from_state <> 'created' THEN kiti_now() + %(poll_seconds)s::integer * interval '1 second'
+    END -- one that was only created was asked of nobody
 FROM
     unnest(%(bookings)s::uuid[], %(ids)s::uuid[], %(from_states)s::text[], %(failure_reasons)s::text[])
         AS moved (booking_id, id, from_state, failure_reason)
