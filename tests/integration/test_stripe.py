@@ -135,7 +135,7 @@ async def test_a_capture_whose_answer_was_lost_is_looked_up(house: RunningHouse,
 
 async def test_a_capture_that_never_arrived_is_asked_for_again_and_keeps_the_seats(house: RunningHouse) -> None:
     booking, payment = await begin(house)
-    await house.sim.api_fault(match=CAPTURE, times=1, drop_connection_before=True)
+    await house.sim.api_fault(match=CAPTURE, drop_connection_before=True)
     await house.sim.pay(payment, "pay-without-webhook")
     await house.poll(payment)
     assert await state(house, payment) == "authorised"
@@ -146,6 +146,7 @@ async def test_a_capture_that_never_arrived_is_asked_for_again_and_keeps_the_sea
     assert left is True
     due = "SELECT poll_after - kiti_now() <= interval '61 seconds' FROM payment WHERE id = %s"
     assert await house.box.value(due, payment["paymentId"]) is True
+    await house.sim.behave()
     await house.poll(payment)
     await assert_sold_once(house, booking, payment)
 
@@ -206,12 +207,13 @@ async def test_a_late_authorisation_that_the_bank_takes_back_frees_the_seats_aga
     booking, payment = await begin(house, trip)
     await lapse(house, booking)
     await house.job("expire-seats")
-    await house.sim.api_fault(match=CAPTURE, times=1, drop_connection_before=True)
+    await house.sim.api_fault(match=CAPTURE, drop_connection_before=True)
     await house.sim.pay(payment, "pay-without-webhook")
     await house.poll(payment)
     assert await state(house, payment) == "authorised"
     assert (await house.ask_to_reserve(trip, ["1A"])).status_code == 409
     await order(house, "lapse", reference=payment["paymentId"])
+    await house.sim.behave()
     await assert_nothing_taken(house, booking, payment)
     await house.payment_until(payment, "FAILED")
     await house.reserve(trip, ["1A"])
