@@ -118,7 +118,7 @@ async def test_the_waiting_page_survives_being_closed_and_leads_to_the_ticket(
     amina.page = await amina.page.context.new_page()
     await amina.page.goto(address)
     await amina.sees("You may close this page.")
-    await amina.page.wait_for_url("**/ticket", timeout=20_000)
+    await amina.page.wait_for_url("**/ticket")
 
 
 async def test_a_booking_is_found_again_on_another_phone(arrive: Arrive, house: RunningHouse) -> None:

@@ -85,7 +85,7 @@ async def visit_all(amina: Traveller, trip: UUID) -> AsyncIterator[str]:
     await amina.pay("Pay late")
     await amina.sees("Look now")
     yield "waiting"
-    await page.wait_for_url("**/ticket", timeout=25_000)
+    await page.wait_for_url("**/ticket")
     yield "ticket"
     await page.click("text=Booking ")
     yield "booking"

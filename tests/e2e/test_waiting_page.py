@@ -74,7 +74,7 @@ async def test_the_page_moves_on_by_itself_to_the_seats_and_they_are_held(
     before = await place_cookie(amina)
     assert before["httpOnly"]
 
-    await amina.page.wait_for_url(f"**/trips/{trip}/seats?from=KLA&to=KGL&passengers=2", timeout=20_000)
+    await amina.page.wait_for_url(f"**/trips/{trip}/seats?from=KLA&to=KGL&passengers=2")
     assert await place_cookie(amina) == before
     await amina.choose("3A")
     await amina.go_on()
