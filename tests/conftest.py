@@ -9,9 +9,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -39,7 +38,7 @@ PROPERTIES = Path(__file__).parent / "property"
 FAST = CONFIGURATION + "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_wal_size = 256MB\n"
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 * 1024**3
-FORGOTTEN_SECONDS = 24 * 3600
+LIVED_IN = "lived-in"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,16 +68,18 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     # A Unix socket's path must be short, and root's own directories are closed to the server's user.
-    with _exclusive(shared / "cluster.lock"):
-        home = _home_of(shared)
-        embedded = EmbeddedDatabase(home / "pg", settings=FAST)
-        _forget_killed_runs(home)
-        url = embedded.start("postgres")
-    yield url
-    with _exclusive(shared / "cluster.lock"):
-        embedded.stop()
-        if not (embedded.directory / "postmaster.pid").exists():  # nobody else uses it any more
-            shutil.rmtree(home)
+    with ExitStack() as stack:
+        with _exclusive(shared / "cluster.lock"):
+            home = _home_of(shared)
+            stack.enter_context(_lived_in(home))
+            _forget_killed_runs(home)
+            embedded = EmbeddedDatabase(home / "pg", settings=FAST)
+            url = embedded.start("postgres")
+        yield url
+        with _exclusive(shared / "cluster.lock"):
+            embedded.stop()
+            if not (embedded.directory / "postmaster.pid").exists():  # nobody else uses it any more
+                shutil.rmtree(home)
 
 
 @pytest.fixture(scope="session")
@@ -193,10 +194,22 @@ def _quick_place() -> Path:
     return Path(tempfile.gettempdir())
 
 
+@contextmanager
+def _lived_in(home: Path) -> Iterator[None]:
+    """Held, shared, by each worker of a run; the kernel lets go of it when a worker ends, however it ends."""
+    home.mkdir(exist_ok=True)
+    with (home / LIVED_IN).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
 def _forget_killed_runs(home: Path) -> None:
-    """A run that was killed could not remove its cluster."""
+    """A run that was killed could not remove its cluster. A server that finds its directory gone ends by itself."""
     for other in home.parent.glob(f"kiti-test-{os.getuid()}-*"):
-        if other != home and time.time() - other.stat().st_mtime > FORGOTTEN_SECONDS:
+        if other == home:
+            continue
+        with suppress(FileNotFoundError, BlockingIOError), (other / LIVED_IN).open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(other, ignore_errors=True)
 
 
