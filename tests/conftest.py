@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -33,7 +34,17 @@ settings.register_profile(
 )
 settings.load_profile("kiti")
 
-PROPERTIES = Path(__file__).parent / "property"
+HERE = Path(__file__).parent
+# What takes ten seconds and more, the longest first.
+LONG = (
+    "integration/test_four_process_storm.py",
+    "property",
+    "integration/test_cancelled_trips.py",
+    "integration/test_crash_points.py",
+    "integration/test_hundreds_cancelled.py",
+    "integration/test_waiting_room.py",
+    "integration/test_job_progress.py",
+)
 # A crash of the test machine may lose the test data; a crash of PostgreSQL alone does not.
 FAST = CONFIGURATION + "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_wal_size = 256MB\n"
 MEMORY = Path("/dev/shm")
@@ -50,12 +61,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what was not asked for, and let the longest begin: a worker that gets one last works on alone."""
+    """Leave out what was not asked for, and let the longest begin: a worker that gets one last works on alone.
+
+    `--dist worksteal` gives each worker one piece of the list, so the longest stand at the beginnings of all pieces.
+    """
     if config.getoption("of_database"):
         others = [item for item in items if not _asks_the_server(item)]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if _asks_the_server(item)]
-    items.sort(key=lambda item: not item.path.is_relative_to(PROPERTIES))
+    items[:] = _spread(items, workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +165,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = outcome.get_result()  # type: ignore[attr-defined] # pluggy's Result
     if report.failed:
         report.sections.extend(("what the house said", running.words()) for running in RunningHouse.running)
+
+
+def _spread(items: list[pytest.Item], *, workers: int) -> list[pytest.Item]:
+    """Pieces of equal size, each with its share of what is long in front; otherwise in the order in which it was."""
+    long = sorted((item for item in items if _rank(item) < len(LONG)), key=_rank)
+    others = iter([item for item in items if _rank(item) == len(LONG)])
+    spread: list[pytest.Item] = []
+    for worker in range(workers):
+        size = (len(items) - len(spread)) // (workers - worker)
+        share = long[worker::workers]
+        spread += [*share, *islice(others, max(size - len(share), 0))]
+    return [*spread, *others]
+
+
+def _rank(item: pytest.Item) -> int:
+    return next((rank for rank, name in enumerate(LONG) if item.path.is_relative_to(HERE / name)), len(LONG))
 
 
 def _asks_the_server(item: pytest.Item) -> bool:

@@ -28,7 +28,9 @@ Arrive = Callable[..., Awaitable[Traveller]]
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One Chromium for all tests of a worker; each test has a profile of its own."""
-    executable = os.environ.get("KITI_CHROMIUM") or shutil.which("chromium")
+    # Without windows that nobody sees, a browser takes a third less of a processor.
+    found = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+    executable = os.environ.get("KITI_CHROMIUM") or found
     if executable is None:
         reason = "There is no Chromium: install one, or name it in KITI_CHROMIUM."
         if os.environ.get("KITI_REQUIRE_BROWSER") == "1":

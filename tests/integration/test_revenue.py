@@ -192,7 +192,8 @@ async def test_the_platforms_part_is_its_own_income_when_the_trips_have_left(ear
         await ledger.post(tx, booking=held.booking, event="capture:test:1", currency="UGX", entries=[entry])
     await earnings.after(there)
     await earnings.recognise()
-    assert await earnings.balance(COMMISSION) == 1_001
+    # The odd unit goes with the trip of the lower id, and ids are made of days.
+    assert await earnings.balance(COMMISSION) == (1_001 if there < back else 1_000)
     await earnings.after(back)
     await earnings.recognise()
     assert await earnings.balance(COMMISSION) == 2_001
