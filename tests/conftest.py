@@ -9,9 +9,9 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -34,12 +34,22 @@ settings.register_profile(
 )
 settings.load_profile("kiti")
 
-PROPERTIES = Path(__file__).parent / "property"
+HERE = Path(__file__).parent
+# What takes ten seconds and more, the longest first.
+LONG = (
+    "integration/test_four_process_storm.py",
+    "property",
+    "integration/test_cancelled_trips.py",
+    "integration/test_crash_points.py",
+    "integration/test_hundreds_cancelled.py",
+    "integration/test_waiting_room.py",
+    "integration/test_job_progress.py",
+)
 # A crash of the test machine may lose the test data; a crash of PostgreSQL alone does not.
 FAST = CONFIGURATION + "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_wal_size = 256MB\n"
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 * 1024**3
-FORGOTTEN_SECONDS = 24 * 3600
+LIVED_IN = "lived-in"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,12 +61,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what was not asked for, and let the longest begin: a worker that gets one last works on alone."""
+    """Leave out what was not asked for, and let the longest begin: a worker that gets one last works on alone.
+
+    `--dist worksteal` gives each worker one piece of the list, so the longest stand at the beginnings of all pieces.
+    """
     if config.getoption("of_database"):
         others = [item for item in items if not _asks_the_server(item)]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if _asks_the_server(item)]
-    items.sort(key=lambda item: not item.path.is_relative_to(PROPERTIES))
+    items[:] = _spread(items, workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 @pytest.fixture(scope="session")
@@ -69,16 +82,18 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     # A Unix socket's path must be short, and root's own directories are closed to the server's user.
-    with _exclusive(shared / "cluster.lock"):
-        home = _home_of(shared)
-        embedded = EmbeddedDatabase(home / "pg", settings=FAST)
-        _forget_killed_runs(home)
-        url = embedded.start("postgres")
-    yield url
-    with _exclusive(shared / "cluster.lock"):
-        embedded.stop()
-        if not (embedded.directory / "postmaster.pid").exists():  # nobody else uses it any more
-            shutil.rmtree(home)
+    with ExitStack() as stack:
+        with _exclusive(shared / "cluster.lock"):
+            home = _home_of(shared)
+            stack.enter_context(_lived_in(home))
+            _forget_killed_runs(home)
+            embedded = EmbeddedDatabase(home / "pg", settings=FAST)
+            url = embedded.start("postgres")
+        yield url
+        with _exclusive(shared / "cluster.lock"):
+            embedded.stop()
+            if not (embedded.directory / "postmaster.pid").exists():  # nobody else uses it any more
+                shutil.rmtree(home)
 
 
 @pytest.fixture(scope="session")
@@ -152,6 +167,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.sections.extend(("what the house said", running.words()) for running in RunningHouse.running)
 
 
+def _spread(items: list[pytest.Item], *, workers: int) -> list[pytest.Item]:
+    """Pieces of equal size, each with its share of what is long in front; otherwise in the order in which it was."""
+    long = sorted((item for item in items if _rank(item) < len(LONG)), key=_rank)
+    others = iter([item for item in items if _rank(item) == len(LONG)])
+    spread: list[pytest.Item] = []
+    for worker in range(workers):
+        size = (len(items) - len(spread)) // (workers - worker)
+        share = long[worker::workers]
+        spread += [*share, *islice(others, max(size - len(share), 0))]
+    return [*spread, *others]
+
+
+def _rank(item: pytest.Item) -> int:
+    return next((rank for rank, name in enumerate(LONG) if item.path.is_relative_to(HERE / name)), len(LONG))
+
+
 def _asks_the_server(item: pytest.Item) -> bool:
     """Whether a test needs, however indirectly, the fixture that knows the server."""
     return not {"server_url", "books_url"}.isdisjoint(getattr(item, "fixturenames", ()))
@@ -193,10 +224,22 @@ def _quick_place() -> Path:
     return Path(tempfile.gettempdir())
 
 
+@contextmanager
+def _lived_in(home: Path) -> Iterator[None]:
+    """Held, shared, by each worker of a run; the kernel lets go of it when a worker ends, however it ends."""
+    home.mkdir(exist_ok=True)
+    with (home / LIVED_IN).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
 def _forget_killed_runs(home: Path) -> None:
-    """A run that was killed could not remove its cluster."""
+    """A run that was killed could not remove its cluster. A server that finds its directory gone ends by itself."""
     for other in home.parent.glob(f"kiti-test-{os.getuid()}-*"):
-        if other != home and time.time() - other.stat().st_mtime > FORGOTTEN_SECONDS:
+        if other == home:
+            continue
+        with suppress(FileNotFoundError, BlockingIOError), (other / LIVED_IN).open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(other, ignore_errors=True)
 
 

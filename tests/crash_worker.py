@@ -6,10 +6,8 @@ case as it then is goes out, unless it was killed; `ended` with the exit code en
 """
 
 import asyncio
-import functools
 import gc
 import os
-import ssl
 import sys
 import traceback
 from typing import IO, Any
@@ -64,7 +62,6 @@ def main() -> None:
 
 def _warm_up(settings: Settings) -> None:
     """What every fork would do anew: load what is loaded when first used, read certificates that nobody here needs."""
-    vars(ssl)["create_default_context"] = functools.cache(ssl.create_default_context)
     gateways_of(settings, Database(settings.database_url))
     gc.freeze()
 

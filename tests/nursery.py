@@ -1,10 +1,11 @@
 """Programs of Kiti as processes of their own that need not load Kiti first: a process that has done so forks them.
 
 Loading Kiti takes a second of a processor, and the suite starts hundreds of servers, simulators and commands. The
-nursery has imported everything once and has no thread, no loop and no connection; for each order it forks a keeper, and
-the keeper forks the program and tells with what it ended. From there on it is `python -m <module> <arguments>`: its own
-session, environment, files and signals, and it ends as an interpreter does. Whoever orders it holds its line: a
-socket that says its number, then its end. All of them die with whoever ordered them, however that ends.
+nursery has imported everything once and read the certificates that programs trust; it has no thread, no loop and no
+connection. For each order it forks a keeper, and the keeper forks the program and tells with what it ended. From there
+on it is `python -m <module> <arguments>`: its own session, environment, files and signals, and it ends as an
+interpreter does. Whoever orders it holds its line: a socket that says its number, then its end. All of them die with
+whoever ordered them, however that ends.
 
 Under coverage each program is started by itself, so that it is measured from its first line.
 """
@@ -287,6 +288,10 @@ if __name__ == "__main__":
 
     for _module in sys.argv[2:]:
         importlib.import_module(_module)
+    from kiti.gateways.http import certificates
+
+    for _of_environment in (True, False):
+        certificates(of_environment=_of_environment)
     gc.collect()
     # What is loaded stays: a collection in a child should not touch, and so copy, its memory.
     gc.freeze()

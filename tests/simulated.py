@@ -78,6 +78,7 @@ class Simulator:
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}",
             headers={"authorization": f"Bearer {SECRET_KEY}"},
+            verify=False,
         )
         self.process: nursery.Process | None = None
 

@@ -77,7 +77,7 @@ def play(
     on: S,
     examples: int,
     steps: int,
-    deadline_seconds: float = 20,
+    deadline_seconds: float = 120,
     phases: Collection[Phase] = tuple(Phase),
 ) -> None:
     """Let Hypothesis play the machine; a step that takes longer than its deadline is a failure."""

@@ -33,7 +33,7 @@ def running_simulator() -> Iterator[Simulator]:
     )
     url = f"http://127.0.0.1:{port}"
     _await_health(url, process=process)
-    with httpx.Client(base_url=url, trust_env=False) as client:
+    with httpx.Client(base_url=url, trust_env=False, verify=False) as client:
         yield Simulator(client)
     process.terminate()
     process.wait(timeout=20)
@@ -79,7 +79,7 @@ def _await_health(url: str, *, process: nursery.Process) -> None:
     while time.monotonic() < deadline:
         assert process.poll() is None, "the simulator ended before it listened"
         try:
-            httpx.get(f"{url}/_sim/health", trust_env=False).raise_for_status()
+            httpx.get(f"{url}/_sim/health", trust_env=False, verify=False).raise_for_status()
         except httpx.TransportError:
             time.sleep(0.1)
         else:

@@ -154,7 +154,7 @@ async def test_a_question_without_an_answer_is_unknown(
     await gateway.open_checkout(request)
     transaction = await provider.pay(simulator, gateway, request.reference)
     simulator.fail(match="GET *", **fault)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert isinstance(await gateway.lookup(request.reference), Unknown)
         assert isinstance(await gateway.verify(transaction), Unknown)
         assert isinstance(await gateway.list_refunds(transaction), Unknown)

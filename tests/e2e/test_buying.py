@@ -110,7 +110,7 @@ async def test_the_waiting_page_survives_being_closed_and_leads_to_the_ticket(
     await amina.choose("10A")
     await amina.go_on()
     await amina.introduce("Amina Nakato")
-    await house.sim.config(pay_late_seconds=4)
+    await house.sim.config(pay_late_seconds=600)
     await amina.pay("Pay late")
     await amina.sees("Waiting for your payment")
     address = amina.page.url
@@ -118,7 +118,8 @@ async def test_the_waiting_page_survives_being_closed_and_leads_to_the_ticket(
     amina.page = await amina.page.context.new_page()
     await amina.page.goto(address)
     await amina.sees("You may close this page.")
-    await amina.page.wait_for_url("**/ticket", timeout=20_000)
+    await amina.has_paid_late()
+    await amina.page.wait_for_url("**/ticket")
 
 
 async def test_a_booking_is_found_again_on_another_phone(arrive: Arrive, house: RunningHouse) -> None:

@@ -47,7 +47,7 @@ async def test_the_page_waits_for_the_phone_survives_being_closed_and_leads_to_t
     await amina.page.goto(address)
     await amina.sees("Waiting for your payment")
     await house.sim.pay(payment)
-    await amina.page.wait_for_url("**/ticket", timeout=20_000)
+    await amina.page.wait_for_url("**/ticket")
 
 
 async def test_while_the_phone_is_asked_no_other_way_to_pay_is_offered(arrive: Arrive, house: RunningHouse) -> None:

@@ -58,6 +58,10 @@ class Traveller:
             await self.page.click("summary")
         await self.page.get_by_role("button", name=button).click()
 
+    async def has_paid_late(self) -> None:
+        """The money for which the open page waits comes now."""
+        await self.house.sim.pay(self.path.rpartition("/")[2], force=True)
+
     async def sees(self, text: str) -> None:
         """The page has this text, visibly, soon."""
         await expect(self.page.get_by_text(text).first).to_be_visible()

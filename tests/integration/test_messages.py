@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -12,6 +11,7 @@ import msgspec
 import pytest
 from tests.box import Box
 from tests.network import Network
+from tests.pace import effort
 from tests.postoffice import MailServer, SmsDesk
 
 from kiti.app import open_house
@@ -367,10 +367,10 @@ async def test_text_messages_that_a_provider_may_have_taken_are_not_sent_a_third
 async def test_at_least_a_hundred_messages_go_out_in_a_second(post: Post) -> None:
     booking, everybody = await post.book(), addresses(600)
     await post.queue(booking, *everybody)
-    started = time.perf_counter()
+    spent = await effort(post.house.db)
     assert await post.send() == Sent(sent=600, not_sent=0)
-    seconds = time.perf_counter() - started
-    assert 600 / seconds >= 100, f"{600 / seconds:.0f} messages a second"
+    # The mail server's part is in it, for it runs in this process.
+    assert 600 / spent.seconds >= 100, f"{600 / spent.seconds:.0f} messages a second"
     assert post.mail.connections <= 20
 
 

@@ -20,6 +20,7 @@ ADD = query("execute", "INSERT INTO pile (number) VALUES (%(number)s::integer)")
 ADD_MANY = query("execute", "INSERT INTO pile (number) SELECT unnest(%(numbers)s::integer[])")
 ALL = query("many", "SELECT number FROM pile ORDER BY number")
 RAISE = query("execute", "UPDATE pile SET number = number + %(by)s::integer")
+GONE_WITHIN_MS = 10_000
 SLEEP = query("many", "SELECT pg_sleep(%(seconds)s::integer)::text AS slept")
 
 
@@ -133,10 +134,9 @@ async def test_a_connection_that_is_cut_is_an_operational_error_and_replaced(pil
     async def cut(tx: Transaction) -> None:
         await tx.execute(ADD, number=1)
         await pile.rows(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f"SELECT pg_terminate_backend(pid, {GONE_WITHIN_MS}) FROM pg_stat_activity"
             " WHERE datname = current_database() AND state = 'idle in transaction'"
         )
-        await asyncio.sleep(0.1)
         await tx.many(ALL, tuple)
 
     with pytest.raises(psycopg.OperationalError):

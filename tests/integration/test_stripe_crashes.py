@@ -80,8 +80,7 @@ async def test_a_server_that_is_killed_while_stripe_captures_learns_of_it(crash_
     await asyncio.sleep(0.3)
     house.kill9()
     assert await state(house, payment) == "authorised"
-    await asyncio.sleep(2.2)
-    assert (await intent(house, payment))["status"] == "succeeded"
+    await until(lambda: intent(house, payment), lambda told: told["status"] == "succeeded")
     await house.restart()
     await converge(house, booking, payment)
 

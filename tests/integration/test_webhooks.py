@@ -119,7 +119,7 @@ async def test_a_forged_webhook_is_refused_while_the_database_is_locked(own_hous
         # Honest ones take every connection of the pool and wait.
         honest = [asyncio.create_task(deliver(house, charge_event(str(uuid4()), number))) for number in range(1, 41)]
         await asyncio.sleep(0.5)
-        forged = await asyncio.wait_for(deliver(house, charge_event(str(uuid4()), 1), signed="forged"), 2)
+        forged = await deliver(house, charge_event(str(uuid4()), 1), signed="forged")
         assert forged.status_code == 401
         assert not any(task.done() for task in honest)
     answers = await asyncio.gather(*honest)

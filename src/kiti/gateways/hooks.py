@@ -21,6 +21,7 @@ from kiti.core.errors import InvalidInput
 from kiti.core.settings import Settings
 from kiti.db import assert_no_transaction
 from kiti.gateways.addresses import Target, objection_to, target_of
+from kiti.gateways.http import certificates
 
 TIMEOUT_SECONDS = 15.0
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -122,7 +123,7 @@ class Caller:
         self._is_plain_allowed = is_plain_allowed
         self._is_private_allowed = is_private_allowed
         self._resolve = resolve or self._ask_system
-        self._tls = tls or httpx.create_ssl_context()
+        self._tls = tls or certificates(of_environment=True)
         self._timeout_seconds = timeout_seconds
         self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="kiti-lookup")
 

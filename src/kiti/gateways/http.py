@@ -6,8 +6,10 @@ tried again; whether a POST is repeated is for the caller to decide, who knows w
 
 import asyncio
 import ipaddress
+import ssl
 import time
 from collections.abc import Mapping
+from functools import cache
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -101,6 +103,12 @@ class Breaker:
             self._closed_until = now + self._open_seconds
 
 
+@cache
+def certificates(*, of_environment: bool) -> ssl.SSLContext:
+    """Whom everybody trusts, and whom SSL_CERT_FILE names too: read once, which takes some tens of milliseconds."""
+    return httpx.create_ssl_context(trust_env=of_environment)
+
+
 class Outside:
     """Calls to one gateway below `base_url`. A call ends within `timeout_seconds`, repetitions included."""
 
@@ -121,6 +129,7 @@ class Outside:
             follow_redirects=False,
             # A proxy of the environment is meant for the Internet, not for a gateway on this machine.
             trust_env=not is_loopback(base_url),
+            verify=certificates(of_environment=not is_loopback(base_url)),
         )
 
     def is_resting(self) -> bool:

@@ -19,6 +19,7 @@ from kiti.gateways.http import (
     SERVER_ERROR,
     TRY_LATER,
     Breaker,
+    certificates,
     is_loopback,
 )
 
@@ -49,6 +50,7 @@ class Transport(stripe.HTTPClient):
             ),
             follow_redirects=False,
             trust_env=not is_loopback(base_url),
+            verify=certificates(of_environment=not is_loopback(base_url)),
         )
 
     async def request_async(
