@@ -8,6 +8,8 @@ UV := $(BIN)/uv
 STAMP := $(VENV)/.setup
 # Tests wait for processes and clocks about half of their time: more of them at once than cores.
 TEST_WORKERS ?= 4
+# Modules are compiled once, whatever the environment says, and not by each process that the tests start.
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal
 
 .PHONY: help setup demo dev fmt lint types arch sql states test coverage e2e bench check screenshots clean
@@ -20,7 +22,7 @@ setup: $(STAMP) ## create .venv with everything in it
 $(STAMP): pyproject.toml uv.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --frozen --quiet --active --inexact
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --frozen --quiet --active --inexact --compile-bytecode
 	@touch $@
 
 demo: setup ## run the whole product on an embedded PostgreSQL, with a simulated gateway
