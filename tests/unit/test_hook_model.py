@@ -57,6 +57,10 @@ def test_the_platform_sees_all_and_an_operator_its_own_trips_and_no_amount_of_ot
     assert [trip["tripId"] for trip in seen["trips"]] == ["2"]
     assert (seen["amount"], seen["payment"]["amount"]) == (15_000, None)
     assert "60000" not in msgspec.json.encode(seen).decode()
+    review = {**DATA, "payment": {**DATA["payment"], "status": "REVIEW", "reason": "Paid 5000 instead of 75500 UGX."}}
+    told = seen_by("lake", review, is_shared=True)["payment"]
+    assert (told["status"], told["amount"], told["reason"]) == ("REVIEW", None, None)
+    assert seen_by("pearl", review, is_shared=False)["payment"]["reason"] == "Paid 5000 instead of 75500 UGX."
     alone = {**DATA, "trips": DATA["trips"][:1]}
     assert seen_by("pearl", alone, is_shared=False)["payment"]["amount"] == 75_500
 

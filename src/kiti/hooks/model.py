@@ -192,7 +192,10 @@ def headers_of(*, event: UUID, body: bytes, keys: Sequence[str], now: datetime) 
 
 
 def seen_by(operator: str | None, data: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
-    """What of an event an operator (its code) may know: its own trips, and no amount that others have a part in."""
+    """What of an event an operator (its code) may know: its own trips, and no amount that others have a part in.
+
+    Nor why money needs a person or did not go back: such reasons name amounts.
+    """
     if operator is None or "trips" not in data:
         return dict(data)
     own = [trip for trip in data["trips"] if trip["operator"] == operator]
@@ -200,7 +203,7 @@ def seen_by(operator: str | None, data: Mapping[str, Any], *, is_shared: bool) -
     if is_shared:
         for name, part in seen.items():
             if isinstance(part, dict) and "amount" in part:
-                seen[name] = {**part, "amount": None}
+                seen[name] = {**part, "amount": None, **({"reason": None} if "reason" in part else {})}
     return seen
 
 
