@@ -18,6 +18,9 @@ from tests import nursery
 
 SECRET_KEY = "FLWSECK_TEST-simulated"
 WEBHOOK_HASH = "a shared secret, verbatim"
+# A busy machine takes its time, and that is no failure.
+START_TIMEOUT_SECONDS = 90.0
+PATIENCE_SECONDS = 30.0
 T = TypeVar("T")
 SHOP = "http://127.0.0.1:9/return"
 references = count(1)
@@ -84,7 +87,7 @@ class Simulator:
 
     async def start(self) -> None:
         self._spawn()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(START_TIMEOUT_SECONDS):
             while True:
                 try:
                     await self.http.get("/_sim/health")
@@ -101,7 +104,7 @@ class Simulator:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(how)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
     async def get(self, path: str, **query: Any) -> Any:
         return (await self.http.get(path, params=query)).json()
@@ -144,7 +147,7 @@ class Simulator:
 
 async def eventually(ask: Callable[[], Awaitable[T | None]]) -> T:
     """Ask again and again until there is an answer; return it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             found = await ask()
             if found is not None:

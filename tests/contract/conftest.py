@@ -9,7 +9,7 @@ import pytest
 from tests import nursery
 from tests.contract.drawer import Drawer
 from tests.contract.gateways import PROVIDERS, Counter, Provider, Simulator
-from tests.simulated import free_port
+from tests.simulated import PATIENCE_SECONDS, START_TIMEOUT_SECONDS, free_port
 
 from kiti.db import Database
 from kiti.gateways.gateway import Gateway
@@ -36,7 +36,7 @@ def running_simulator() -> Iterator[Simulator]:
     with httpx.Client(base_url=url, trust_env=False, verify=False) as client:
         yield Simulator(client)
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def gateway(provider: Provider, simulator: Simulator, books_url: str) -> A
 
 
 def _await_health(url: str, *, process: nursery.Process) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         assert process.poll() is None, "the simulator ended before it listened"
         try:

@@ -29,7 +29,7 @@ WAITING = f"""
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 # Longer than a caller should wait for an answer that a dead process owes.
-CONVERGE_SECONDS = 20.0
+CONVERGE_SECONDS = 60.0
 
 
 class Trap:
