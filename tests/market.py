@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import msgspec
 
 from kiti.app import open_house
@@ -96,8 +97,13 @@ class Bought(msgspec.Struct, frozen=True):
         return str(self.booking["bookingId"])
 
     @property
-    def trip(self) -> UUID:
-        return UUID(self.booking["tripId"])
+    def seats(self) -> list[tuple[UUID, str]]:
+        """Every seat that was booked, with its trip."""
+        return [(UUID(item["tripId"]), seat) for item in self.booking["items"] for seat in item["seatNumbers"]]
+
+    @property
+    def trips(self) -> list[UUID]:
+        return [UUID(item["tripId"]) for item in self.booking["items"]]
 
 
 class Market(Stage):
@@ -116,7 +122,8 @@ class Market(Stage):
     async def _set_terms(self) -> None:
         """Operators are paid each day, bear a commission and the gateway's fee; one keeps something of who cancels."""
         account = Destination(kind="mobile_money", country="UG", bank="MPS", account="256772000111", name="Pearl")
-        for line in (self.there.network.bus_line, self.there.network.lake_line):
+        network = self.there.network
+        for line in (network.bus_line, network.lake_line, network.shuttle_line):
             terms = Terms(
                 operator_id=line.operator.id,
                 currency=line.fares[0].currency,
@@ -129,7 +136,7 @@ class Market(Stage):
             await set_terms(self.house, terms=terms, staff=somebody(number=1))
         policy = RefundPolicy(rules=(RefundRule(hours_before=0, percent=80),), fees={"KES": 5_000})
         async with self.box.db.transaction() as tx:
-            await set_refund_policy(tx, operator=self.there.network.lake_line.operator.id, policy=policy)
+            await set_refund_policy(tx, operator=network.lake_line.operator.id, policy=policy)
             for kind, bearer, currency, said in FEES:
                 fields: dict[str, Any] = {"valid_from": LONG_AGO, **said}
                 rule = FeeRule(id=new_id(), kind=kind, borne_by=bearer, currency=currency, **fields)
@@ -137,15 +144,23 @@ class Market(Stage):
         await self.there.sim.config(transfer_delay_seconds=0.1, pay_late_seconds=0.2)
 
     async def fresh_trips(self) -> list[UUID]:
-        """A bus that is paid in UGX, and a shuttle that is paid in KES, in a month from now."""
+        """A bus, another operator's shuttle to go on with, and a bus of theirs that is paid in KES; in a month."""
         days = TRAVELS_IN_DAYS + int(self.box.travelled_seconds // 86_400)
         network = self.there.network
         return [
             await copy_trip(self.box.db, line.trip_on(FIRST_DAY), days_later=days)
-            for line in (network.bus_line, network.lake_line)
+            for line in (network.bus_line, network.shuttle_line, network.lake_line)
         ]
 
     # ---------------------------------------------------------------- travellers
+
+    async def ask_for(self, trips: list[UUID], seats: int) -> httpx.Response:
+        """POST a reservation of so many seats on each of these trips; whatever the answer."""
+        body = {
+            "items": [{"tripId": str(trip), "seatCount": seats} for trip in trips],
+            "contact": {"email": "amina@example.com"},
+        }
+        return await self.there.api.post("/api/bookings/reserve", json=body)
 
     async def attempts(self, bought: Bought) -> list[JsonObject]:
         """Every attempt to pay, also those of which the traveller never heard; the oldest first."""
@@ -224,8 +239,9 @@ class Market(Stage):
         await self.there.job("recognise-revenue")
 
     async def correct(self, bought: Bought) -> None:
-        """Undo the revenue of a journey, or what undid it."""
-        for event in (f"departed:{bought.trip}", f"reversal:departed:{bought.trip}"):
+        """Undo the revenue of a trip, or what undid it."""
+        events = [f"departed:{trip}" for trip in bought.trips]
+        for event in (*events, *(f"reversal:{event}" for event in events)):
             try:
                 await correct_event(
                     self.house, booking=UUID(bought.id), event=event, reason="A wrong trip.", staff=somebody(number=4)
