@@ -61,6 +61,18 @@ def test_the_platform_sees_all_and_an_operator_its_own_trips_and_no_amount_of_ot
     assert seen_by("pearl", alone, is_shared=False)["payment"]["amount"] == 75_500
 
 
+@pytest.mark.parametrize("name", ["payment", "refund"])
+def test_a_reason_may_name_the_whole_amount_so_it_is_for_who_has_all_of_it(name: str) -> None:
+    money = {"amount": 75_500, "currency": "UGX", "reason": "UGX 75,500 were due and UGX 100 came."}
+    data = {**DATA, name: money}
+    told = {"type_": "payment.review", "created_at": HAPPENED, "data": data}
+    body = body_of(**told, is_shared=True, operator="lake").decode()
+    assert "75" not in body
+    assert msgspec.json.decode(body)["data"][name] == {"amount": None, "currency": "UGX", "reason": None}
+    assert msgspec.json.decode(body_of(**told, is_shared=True, operator=None))["data"][name] == money
+    assert seen_by("pearl", data, is_shared=False)[name] == money
+
+
 def test_a_body_is_the_same_bytes_whenever_it_is_made() -> None:
     bodies = {
         body_of(type_="booking.confirmed", created_at=moment, is_shared=False, data=DATA, operator=None)
