@@ -429,6 +429,11 @@ async def finish_delivery(tx: Transaction, *, gateway: str, digest: bytes, outco
     await tx.execute(sql.delivery_done, digest=digest, gateway=gateway, outcome=outcome)
 
 
+async def forget_deliveries(tx: Transaction, *, keep_days: int, limit: int) -> int:
+    """Delete up to `limit` webhooks that were done with before so many days; how many."""
+    return await tx.execute(sql.forget_deliveries, keep_days=keep_days, limit=limit)
+
+
 async def _put_breaks(tx: Transaction, gateway: str, breaks: Sequence[Break]) -> None:
     # One statement writes a row once.
     breaks = list({(one.transaction_id, one.kind, one.sides): one for one in breaks}.values())

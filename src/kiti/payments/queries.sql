@@ -510,6 +510,20 @@ WHERE digest = %(digest)s AND gateway = %(gateway)s;
 UPDATE webhook_delivery SET processed_at = kiti_now(), outcome = %(outcome)s
 WHERE digest = %(digest)s AND gateway = %(gateway)s;
 
+-- One that nobody has acted on yet is kept, however old it is.
+-- forget_deliveries :execute
+DELETE FROM webhook_delivery
+WHERE (digest, gateway) IN (
+    SELECT
+        old.digest,
+        old.gateway
+    FROM webhook_delivery AS old
+    WHERE old.processed_at <= kiti_now() - %(keep_days)s::integer * interval '1 day'
+    ORDER BY old.processed_at
+    LIMIT %(limit)s::integer
+    FOR UPDATE SKIP LOCKED
+);
+
 -- Money taken that is neither a ticket nor on its way back nor before a person's eyes.
 -- stranded_charges :many
 SELECT
