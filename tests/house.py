@@ -52,6 +52,7 @@ BUSINESS_TABLES = (
     "payment_history",
     "charge",
     "refund",
+    "refund_history",
     "transfer",
     "ticket",
     "webhook_delivery",

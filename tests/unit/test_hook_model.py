@@ -65,7 +65,7 @@ def test_the_platform_sees_all_and_an_operator_its_own_trips_and_no_amount_of_ot
 def test_a_reason_may_name_the_whole_amount_so_it_is_for_who_has_all_of_it(name: str) -> None:
     money = {"amount": 75_500, "currency": "UGX", "reason": "UGX 75,500 were due and UGX 100 came."}
     data = {**DATA, name: money}
-    told = {"type_": "payment.review", "created_at": HAPPENED, "data": data}
+    told: dict[str, Any] = {"type_": "payment.review", "created_at": HAPPENED, "data": data}
     body = body_of(**told, is_shared=True, operator="lake").decode()
     assert "75" not in body
     assert msgspec.json.decode(body)["data"][name] == {"amount": None, "currency": "UGX", "reason": None}

@@ -240,6 +240,7 @@ async def request_refund(
         amount=amount,
         currency=currency,
         reason=reason,
+        step=new_id(),
     )
     return refund
 
@@ -381,6 +382,7 @@ async def move_refund(
         gateway_refund_id=gateway_refund_id,
         failure_reason=failure_reason,
         act_after_seconds=act_after_seconds,
+        step=new_id(),
     )
     if changed != 1:
         raise PaymentChanged(f"The refund is no longer {refund.state}, or it has been asked for again since.")

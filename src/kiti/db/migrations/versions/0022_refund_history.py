@@ -1,4 +1,4 @@
-"""Gateways' webhooks that were done with are found by their age."""
+"""What has become of refunds, step by step; gateways' webhooks are found by when they were done with."""
 
 from pathlib import Path
 
