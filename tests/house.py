@@ -49,6 +49,7 @@ BUSINESS_TABLES = (
     "payment_history",
     "charge",
     "refund",
+    "refund_history",
     "transfer",
     "ticket",
     "webhook_delivery",

@@ -50,6 +50,7 @@ SALES = {
     "booking_fee": "booking_id",
     "payment": "booking_id",
     "payment_history": "booking_id",
+    "refund_history": "booking_id",
     "charge": "booking_id",
     "refund": "booking_id",
     "trip_refund": "booking_id",

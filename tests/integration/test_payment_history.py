@@ -1,5 +1,6 @@
 """The history of a payment over the API, for those who may see it and no others."""
 
+import itertools
 from uuid import uuid4
 
 from tests.house import RunningHouse
@@ -46,3 +47,28 @@ async def test_the_openapi_document_tells_of_it(house: RunningHouse) -> None:
     paths = (await house.api.get("/schema/openapi.json")).json()["paths"]
     shown = paths["/api/payments/{payment_id}/history"]["get"]
     assert shown["security"] == [{"staff": []}]
+
+
+async def test_every_step_of_a_refund_is_told_and_is_nobody_elses_business(house: RunningHouse) -> None:
+    booking, _ = await house.buy(house.network.bus(), ["1A"])
+    hold = {"authorization": f"Hold {booking['holdToken']}"}
+    await house.api.post(f"/api/bookings/{booking['bookingId']}/cancel", headers=hold)
+    await house.refunds_until(booking, "succeeded")
+    (row,) = await house.box.rows("SELECT id, state FROM refund WHERE booking_id = %s", booking["bookingId"])
+    address = f"/api/refunds/{row['id']}/history"
+    pearl = await staff_headers(house, "operator_finance", "pearl")
+    answer = await house.api.get(address, headers=pearl)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert told["refundId"] == str(row["id"])
+    steps = [(step["fromState"], step["toState"]) for step in told["steps"]]
+    assert steps[:2] == [("NEW", "REQUESTED"), ("REQUESTED", "SUBMITTING")]
+    assert steps[-1][1] == "SUCCEEDED"
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(steps))
+    assert told["steps"][0]["reason"]
+    assert (await house.api.get(address)).status_code == 401
+    assert (await house.api.get(address, headers=hold)).status_code == 401
+    other = await staff_headers(house, "operator_finance", "lake")
+    assert (await house.api.get(address, headers=other)).status_code == 404
+    unknown = f"/api/refunds/{uuid4()}/history"
+    assert (await house.api.get(unknown, headers=pearl)).status_code == 404

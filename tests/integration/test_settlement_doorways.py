@@ -102,6 +102,25 @@ async def test_statements_are_listed_shown_and_downloaded_by_those_who_may(settl
         assert (await house.api.get(wrong, headers=finance)).status_code == status, wrong
 
 
+async def test_statements_are_asked_for_by_the_days_of_their_period(settled: RunningHouse) -> None:
+    finance = await staff_headers(settled, "platform_finance")
+    (one,) = await statements(settled, finance)
+    first, last = (date.fromisoformat(one[name]) for name in ("periodStart", "periodEnd"))
+    day = timedelta(days=1)
+    for query, found in (
+        ({"since": last}, 1),
+        ({"since": last + day}, 0),
+        ({"until": first}, 1),
+        ({"until": first - day}, 0),
+        ({"since": first + day, "until": last - day}, 1),
+    ):
+        assert len(await statements(settled, finance, **query)) == found, query
+    for wrong in (f"since={last}&until={first}", "since=soon", "until=2026-02-30"):
+        answer = await settled.api.get(f"/api/settlements?{wrong}", headers=finance)
+        assert answer.status_code in {400, 422}, wrong
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_the_office_shows_a_statement_and_one_person_approves_it_for_another_to_pay(
     settled: RunningHouse,
 ) -> None:

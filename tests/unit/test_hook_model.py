@@ -57,12 +57,20 @@ def test_the_platform_sees_all_and_an_operator_its_own_trips_and_no_amount_of_ot
     assert [trip["tripId"] for trip in seen["trips"]] == ["2"]
     assert (seen["amount"], seen["payment"]["amount"]) == (15_000, None)
     assert "60000" not in msgspec.json.encode(seen).decode()
-    review = {**DATA, "payment": {**DATA["payment"], "status": "REVIEW", "reason": "Paid 5000 instead of 75500 UGX."}}
-    told = seen_by("lake", review, is_shared=True)["payment"]
-    assert (told["status"], told["amount"], told["reason"]) == ("REVIEW", None, None)
-    assert seen_by("pearl", review, is_shared=False)["payment"]["reason"] == "Paid 5000 instead of 75500 UGX."
     alone = {**DATA, "trips": DATA["trips"][:1]}
     assert seen_by("pearl", alone, is_shared=False)["payment"]["amount"] == 75_500
+
+
+@pytest.mark.parametrize("name", ["payment", "refund"])
+def test_a_reason_may_name_the_whole_amount_so_it_is_for_who_has_all_of_it(name: str) -> None:
+    money = {"amount": 75_500, "currency": "UGX", "reason": "UGX 75,500 were due and UGX 100 came."}
+    data = {**DATA, name: money}
+    told: dict[str, Any] = {"type_": "payment.review", "created_at": HAPPENED, "data": data}
+    body = body_of(**told, is_shared=True, operator="lake").decode()
+    assert "75" not in body
+    assert msgspec.json.decode(body)["data"][name] == {"amount": None, "currency": "UGX", "reason": None}
+    assert msgspec.json.decode(body_of(**told, is_shared=True, operator=None))["data"][name] == money
+    assert seen_by("pearl", data, is_shared=False)[name] == money
 
 
 def test_a_body_is_the_same_bytes_whenever_it_is_made() -> None:

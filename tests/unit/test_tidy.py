@@ -55,7 +55,8 @@ OWNERS = {
     },
     "people": {"staff", "staff_session"},
     "payments": {
-        "payment", "payment_history", "charge", "refund", "trip_refund", "webhook_delivery", "reconciliation_break",
+        "payment", "payment_history", "charge", "refund", "refund_history", "trip_refund", "webhook_delivery",
+        "reconciliation_break",
         "reconciliation_run",
         "payment_option",
     },

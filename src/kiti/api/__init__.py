@@ -17,7 +17,7 @@ from kiti.api.cancellation import Cancellations
 from kiti.api.changes import SeatChanges
 from kiti.api.jobs import Jobs
 from kiti.api.operations import Operations
-from kiti.api.payment_history import PaymentHistories
+from kiti.api.payment_history import PaymentHistories, RefundHistories
 from kiti.api.payments import Payments, Refunds
 from kiti.api.problems import of_error, of_http_error
 from kiti.api.settlements import Settlements
@@ -42,6 +42,7 @@ def create_api() -> AppConfig:
             Cancellations,
             Payments,
             PaymentHistories,
+            RefundHistories,
             Refunds,
             Settlements,
             Tickets,

@@ -91,15 +91,21 @@ class Settlements(Controller):
         request: Request[Any, Any, Any],
         operator: Annotated[str, QueryParameter(max_length=32)] = "",
         status: Annotated[str, QueryParameter(max_length=20)] = "",
+        since: date | None = None,
+        until: date | None = None,
         before: UUID | None = None,
         limit: Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)] = USUAL_PAGE,
     ) -> SettlementsShape:
-        """All, or those of an `operator` (its code) or in a `status`."""
+        """All, or those of an `operator` (its code), in a `status`, of periods with a day from `since` to `until`."""
         staff = await staff_of(request, house)
         if status.lower() not in {"", *get_args(State)}:
             raise InvalidInput("status", f"There is {', '.join(state.upper() for state in get_args(State))}.")
         state = cast("State | None", status.lower() or None)
-        found = await list_settlements(house, staff=staff, code=operator, state=state, before=before, limit=limit)
+        if since is not None and until is not None and until < since:
+            raise InvalidInput("since", "The first day comes first.")
+        found = await list_settlements(
+            house, staff=staff, code=operator, state=state, since=since, until=until, before=before, limit=limit
+        )
         return SettlementsShape(
             settlements=[SettlementShape(**_told(one)) for one in found.settlements], next_before=found.next_before
         )

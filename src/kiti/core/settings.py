@@ -13,6 +13,8 @@ from kiti.core.errors import KitiError
 
 PLACEHOLDERS = {"", "changeme", "change-me", "secret", "placeholder", "xxx", "todo"}
 SHORTEST_SECRET = 16
+# Gateways repeat a webhook for days: until they are done, it must be known by its bytes.
+FEWEST_DAYS, MOST_DAYS = 7, 3650
 
 
 class BadConfiguration(KitiError):
@@ -86,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     demo: bool
     limits: bool
     hooks_allow_private: bool
+    webhook_days: int
     log_format: str
     mail: MailSettings
     sms: SmsSettings
@@ -180,6 +183,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         demo=demo,
         limits=values.get("KITI_LIMITS", "on").lower() != "off",
         hooks_allow_private=values.get("KITI_HOOKS_ALLOW_PRIVATE", "") == "1",
+        webhook_days=_days("KITI_WEBHOOK_DAYS", values.get("KITI_WEBHOOK_DAYS", "90")),
         log_format=_choice("KITI_LOG_FORMAT", values.get("KITI_LOG_FORMAT", "console"), {"console", "json"}),
         mail=_mail(values, demo=demo),
         sms=_sms(values, demo=demo),
@@ -262,6 +266,12 @@ def _sms(values: Mapping[str, str], *, demo: bool) -> SmsSettings:
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:  # noqa: PLR2004 - the range of TCP ports
         raise BadConfiguration(f"KITI_PORT is {text!r}; it must be a number from 1 to 65535.")
+    return int(text)
+
+
+def _days(name: str, text: str) -> int:
+    if not text.isdecimal() or not FEWEST_DAYS <= int(text) <= MOST_DAYS:
+        raise BadConfiguration(f"{name} is {text!r}; it must be a number of days from {FEWEST_DAYS} to {MOST_DAYS}.")
     return int(text)
 
 

@@ -5,6 +5,7 @@ charges, refunds and reasons nothing where others have seats too: they cannot be
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -17,10 +18,11 @@ from kiti.db import Reader
 from kiti.flows.house import House
 from kiti.flows.staff import require
 from kiti.payments import reads as payment_reads
-from kiti.payments.model import Charge, Payment, Refund, Step
+from kiti.payments.model import Charge, Payment, Refund, RefundStep, Step
 from kiti.people.model import Staff
 
 NO_SUCH_PAYMENT = "There is no such payment."
+Taken = TypeVar("Taken", Step, RefundStep)
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +45,17 @@ async def history_of(house: House, *, staff: Staff, payment: UUID) -> Sequence[S
     async with house.db.reader() as reader:
         found, operators = await _within_reach(reader, staff, payment)
         return _told(await payment_reads.history(reader, payment=found), staff, operators)
+
+
+async def refund_history_of(house: House, *, staff: Staff, refund: UUID) -> Sequence[RefundStep]:
+    """The steps of a refund, the first one first. Raises NotAllowed, NotFound, also where it is another operator's."""
+    require(staff, "refunds.see")
+    async with house.db.reader() as reader:
+        found = await payment_reads.refund(reader, refund=refund)
+        operators = await booking_reads.operators_of(reader, booking=found.booking_id)
+        if not any(staff.sees(operator) for operator in operators):
+            raise NotFound(payment_reads.NO_SUCH_REFUND)
+        return _told(await payment_reads.refund_history(reader, refund=found), staff, operators)
 
 
 async def story_of(house: House, *, staff: Staff, payment: UUID) -> Story:
@@ -73,7 +86,7 @@ async def _within_reach(reader: Reader, staff: Staff, payment: UUID) -> tuple[Pa
     return found, operators
 
 
-def _told(steps: Sequence[Step], staff: Staff, operators: set[UUID]) -> Sequence[Step]:
+def _told(steps: Sequence[Taken], staff: Staff, operators: set[UUID]) -> Sequence[Taken]:
     """The steps; why one was taken may say what was paid in all, so that is for whoever sees all of it."""
     if staff.bound is None or operators == {staff.bound}:
         return steps

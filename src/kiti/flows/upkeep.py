@@ -21,6 +21,7 @@ from kiti.flows.revenue import recognise_revenue as recognise
 from kiti.flows.settle import settle_payment
 from kiti.flows.settlements import calculate_settlements as calculate
 from kiti.flows.timetable import generate_coming_trips
+from kiti.flows.webhooks import forget_old_webhooks
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.settlements import actions as settlement_actions
@@ -63,8 +64,8 @@ async def generate_trips(house: House) -> Tally:
 
 
 async def cleanup_idempotency(house: House) -> Tally:
-    """Forget keys that are too old to be used again, and what webhooks told a month ago."""
-    return Tally(processed=await forget_old(house) + await forget_old_events(house))
+    """Forget keys that are too old to be used again, events of a month ago, gateways' webhooks of long ago."""
+    return Tally(processed=await forget_old(house) + await forget_old_events(house) + await forget_old_webhooks(house))
 
 
 async def send_notifications(house: House) -> Tally:

@@ -8,11 +8,15 @@ from kiti.core.errors import KitiError, NotFound
 from kiti.flows.disputes import find_disputes
 from kiti.flows.house import House
 from kiti.flows.payouts import heard_of
+from kiti.flows.progress import advance
 from kiti.flows.refunds import process_refund
 from kiti.flows.settle import settle_payment
 from kiti.gateways.gateway import MalformedWebhook, WebhookEvent
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
+
+FORGET_BATCH = 1000
+FORGET_BATCHES = 200
 
 
 class ForgedWebhook(KitiError):
@@ -54,6 +58,22 @@ async def process_webhook(house: House, *, gateway: str, digest: bytes) -> str:
     async with house.db.transaction() as tx:
         await payments.finish_delivery(tx, gateway=gateway, digest=digest, outcome=outcome)
     return outcome
+
+
+async def forget_old_webhooks(house: House) -> int:
+    """Delete webhooks that were done with KITI_WEBHOOK_DAYS ago, in bounded batches; how many.
+
+    The same bytes would be new again after that, and ask the gateway for the truth once more.
+    """
+    keep_days = house.settings.webhook_days
+    forgotten = 0
+    for _ in range(FORGET_BATCHES):
+        batch = await house.db.run(lambda tx: payments.forget_deliveries(tx, keep_days=keep_days, limit=FORGET_BATCH))
+        forgotten += batch
+        advance(processed=batch)
+        if batch < FORGET_BATCH:
+            break
+    return forgotten
 
 
 async def _follow_hint(house: House, gateway: str, event: WebhookEvent) -> str:

@@ -66,6 +66,8 @@ MOST_PER_OWNER = 20
 GONE = 410
 BUSY = {429, 503}
 OK = range(200, 300)
+# What is said of a payment or a refund as a whole, whoever has a part in it.
+WHOLE = frozenset({"amount", "reason"})
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +196,7 @@ def headers_of(*, event: UUID, body: bytes, keys: Sequence[str], now: datetime) 
 def seen_by(operator: str | None, data: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
     """What of an event an operator (its code) may know: its own trips, and no amount that others have a part in.
 
-    Nor why money needs a person or did not go back: such reasons name amounts.
+    Why something happened to money may name all of it, in the gateway's words or ours, so that is not told either.
     """
     if operator is None or "trips" not in data:
         return dict(data)
@@ -203,7 +205,7 @@ def seen_by(operator: str | None, data: Mapping[str, Any], *, is_shared: bool) -
     if is_shared:
         for name, part in seen.items():
             if isinstance(part, dict) and "amount" in part:
-                seen[name] = {**part, "amount": None, **({"reason": None} if "reason" in part else {})}
+                seen[name] = {**part, **dict.fromkeys(WHOLE & part.keys())}
     return seen
 
 

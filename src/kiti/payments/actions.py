@@ -240,6 +240,7 @@ async def request_refund(
         amount=amount,
         currency=currency,
         reason=reason,
+        step=new_id(),
     )
     return refund
 
@@ -381,6 +382,7 @@ async def move_refund(
         gateway_refund_id=gateway_refund_id,
         failure_reason=failure_reason,
         act_after_seconds=act_after_seconds,
+        step=new_id(),
     )
     if changed != 1:
         raise PaymentChanged(f"The refund is no longer {refund.state}, or it has been asked for again since.")
@@ -427,6 +429,11 @@ async def receive_delivery(tx: Transaction, *, gateway: str, digest: bytes, body
 async def finish_delivery(tx: Transaction, *, gateway: str, digest: bytes, outcome: str) -> None:
     """Note what a webhook led to."""
     await tx.execute(sql.delivery_done, digest=digest, gateway=gateway, outcome=outcome)
+
+
+async def forget_deliveries(tx: Transaction, *, keep_days: int, limit: int) -> int:
+    """Delete up to `limit` webhooks that were done with before so many days; how many."""
+    return await tx.execute(sql.forget_deliveries, keep_days=keep_days, limit=limit)
 
 
 async def _put_breaks(tx: Transaction, gateway: str, breaks: Sequence[Break]) -> None:

@@ -12,7 +12,8 @@ Just before its gateway is asked it becomes `submitting`, in a transaction of it
 It costs one short transaction more. The move is only made within SUBMIT_WITHIN_SECONDS: an attempt that is older is
 abandoned, and the next call to pay opens another one in its place; without one the poller makes it `expired`.
 
-Every opening and every change of state is a row of `payment_history`, written in the same transaction.
+Every opening and every change of state is a row of `payment_history`, and of `refund_history`, written in the same
+transaction.
 """
 
 from datetime import date, datetime, timedelta
@@ -133,6 +134,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     from_state: str
     to_state: PaymentState
+    reason: str
+
+
+class RefundStep(msgspec.Struct, frozen=True, kw_only=True):
+    """The same of a refund."""
+
+    at: datetime
+    from_state: str
+    to_state: RefundState
     reason: str
 
 

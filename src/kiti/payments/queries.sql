@@ -388,13 +388,38 @@ FROM charge
 WHERE transaction_id = %(transaction_id)s AND gateway = %(gateway)s;
 
 -- open_refund :execute
-INSERT INTO refund (
-    booking_id, id, gateway, transaction_id, amount, currency, reason, state, created_at, act_after
+WITH opened AS (
+    INSERT INTO refund (
+        booking_id, id, gateway, transaction_id, amount, currency, reason, state, created_at, act_after
+    )
+    VALUES (
+        %(booking)s, %(id)s, %(gateway)s, %(transaction_id)s, %(amount)s, %(currency)s, %(reason)s, 'requested',
+        kiti_now(), kiti_now()
+    )
+    RETURNING booking_id, id, state, reason
 )
-VALUES (
-    %(booking)s, %(id)s, %(gateway)s, %(transaction_id)s, %(amount)s, %(currency)s, %(reason)s, 'requested',
-    kiti_now(), kiti_now()
-);
+
+INSERT INTO refund_history (booking_id, refund_id, id, at, from_state, to_state, reason)
+SELECT
+    booking_id,
+    id AS refund_id,
+    %(step)s::uuid AS id,
+    kiti_now() AS at,
+    'new' AS from_state,
+    state AS to_state,
+    reason
+FROM opened;
+
+-- refund_history :many
+SELECT
+    at,
+    from_state,
+    to_state,
+    reason
+FROM refund_history
+WHERE booking_id = %(booking)s AND refund_id = %(refund)s
+ORDER BY at, id
+LIMIT %(limit)s;
 
 -- refund_by_id :maybe
 SELECT
@@ -458,13 +483,27 @@ LIMIT 50;
 
 -- The number of attempts is part of what was seen: 'submitting' again is not the 'submitting' of before.
 -- move_refund :execute
-UPDATE refund SET
-    state = %(to_state)s,
-    gateway_refund_id = coalesce(%(gateway_refund_id)s, gateway_refund_id),
-    failure_reason = coalesce(%(failure_reason)s, failure_reason),
-    attempts = attempts + CASE WHEN %(to_state)s = 'submitting' THEN 1 ELSE 0 END,
-    act_after = kiti_now() + %(act_after_seconds)s * interval '1 second'
-WHERE booking_id = %(booking)s AND id = %(id)s AND state = %(from_state)s AND attempts = %(attempts)s;
+WITH moved AS (
+    UPDATE refund SET
+        state = %(to_state)s,
+        gateway_refund_id = coalesce(%(gateway_refund_id)s, gateway_refund_id),
+        failure_reason = coalesce(%(failure_reason)s, failure_reason),
+        attempts = attempts + CASE WHEN %(to_state)s = 'submitting' THEN 1 ELSE 0 END,
+        act_after = kiti_now() + %(act_after_seconds)s * interval '1 second'
+    WHERE booking_id = %(booking)s AND id = %(id)s AND state = %(from_state)s AND attempts = %(attempts)s
+    RETURNING booking_id, id, state
+)
+
+INSERT INTO refund_history (booking_id, refund_id, id, at, from_state, to_state, reason)
+SELECT
+    booking_id,
+    id AS refund_id,
+    %(step)s::uuid AS id,
+    kiti_now() AS at,
+    %(from_state)s::text AS from_state,
+    state AS to_state,
+    coalesce(%(failure_reason)s, '') AS reason
+FROM moved;
 
 -- Where it has moved on, whoever moved it has said when to look again: never sooner than a request on its way.
 -- refund_later :execute
@@ -511,6 +550,20 @@ WHERE digest = %(digest)s AND gateway = %(gateway)s;
 -- delivery_done :execute
 UPDATE webhook_delivery SET processed_at = kiti_now(), outcome = %(outcome)s
 WHERE digest = %(digest)s AND gateway = %(gateway)s;
+
+-- One that nobody has acted on yet is kept, however old it is.
+-- forget_deliveries :execute
+DELETE FROM webhook_delivery
+WHERE (digest, gateway) IN (
+    SELECT
+        old.digest,
+        old.gateway
+    FROM webhook_delivery AS old
+    WHERE old.processed_at <= kiti_now() - %(keep_days)s::integer * interval '1 day'
+    ORDER BY old.processed_at
+    LIMIT %(limit)s::integer
+    FOR UPDATE SKIP LOCKED
+);
 
 -- Money taken that is neither a ticket nor on its way back nor before a person's eyes.
 -- stranded_charges :many

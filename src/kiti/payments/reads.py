@@ -18,6 +18,7 @@ from kiti.payments.model import (
     PaymentState,
     Refund,
     RefundState,
+    RefundStep,
     Run,
     Sides,
     Standing,
@@ -27,6 +28,7 @@ from kiti.payments.model import (
 sql = load("kiti.payments")
 
 # More than any payment has: the gateway may ask and the traveller answer again and again.
+NO_SUCH_REFUND = "There is no such refund."
 MOST_STEPS = 500
 
 
@@ -80,6 +82,13 @@ async def newest_of_booking(reader: Reader, *, booking: UUID) -> Payment | None:
 async def history(reader: Reader, *, payment: Payment) -> list[Step]:
     """What has become of a payment, step by step, the first MOST_STEPS of them."""
     return await reader.many(sql.history, Step, booking=payment.booking_id, payment=payment.id, limit=MOST_STEPS)
+
+
+async def refund_history(reader: Reader, *, refund: Refund) -> list[RefundStep]:
+    """The same of a refund."""
+    return await reader.many(
+        sql.refund_history, RefundStep, booking=refund.booking_id, refund=refund.id, limit=MOST_STEPS
+    )
 
 
 async def of_bookings(
@@ -144,7 +153,7 @@ async def refund(reader: Reader, *, refund: UUID) -> Refund:
     """The refund; raises NotFound."""
     found = await reader.maybe(sql.refund_by_id, Refund, id=refund)
     if found is None:
-        raise NotFound("There is no such refund.")
+        raise NotFound(NO_SUCH_REFUND)
     return found
 
 
