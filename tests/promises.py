@@ -82,6 +82,8 @@ CHECKS = {
             SELECT FROM seat_claim
             WHERE seat_claim.trip_id = live.trip_id AND seat_claim.seat = live.seat AND seat_claim.leg = way.leg
             AND owner_id = live.id AND expires_at = 'infinity'
+        ) AND NOT EXISTS (
+            SELECT FROM trip_refund WHERE trip_refund.booking_id = live.id AND trip_refund.trip_id = live.trip_id
         )
     """,
     "a hold has every claim exactly as long as it lasts": f"""
