@@ -19,7 +19,7 @@ from kiti.flows.settle import settle_payment
 from kiti.gateways.gateway import Captured, Truth
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
-from kiti.payments.actions import PaymentChanged, RefundExceedsCharge
+from kiti.payments.actions import ChargeDisputed, PaymentChanged, RefundExceedsCharge
 from kiti.payments.model import Charge, Payment
 from kiti.seats import actions as seats
 from kiti.seats.model import Claimed, Want
@@ -137,7 +137,7 @@ async def test_the_price_takes_nothing_of_what_is_beyond_it_nor_the_other_way_ro
     await counter.ask_back(charge, EXCESS, of_excess=EXCESS)
 
 
-async def test_no_bank_is_reserved_more_than_is_left(counter: Counter) -> None:
+async def test_no_bank_is_reserved_more_than_is_left_and_no_refund_takes_of_that(counter: Counter) -> None:
     charge = await counter.charged()
     await counter.ask_back(charge, 1)
     asked: dict[str, Any] = {
@@ -147,7 +147,10 @@ async def test_no_bank_is_reserved_more_than_is_left(counter: Counter) -> None:
     }
     async with counter.house.db.transaction() as tx:
         assert not await payments.reserve_dispute(tx, **asked, amount=STANDARD_UGX)
-        assert await payments.reserve_dispute(tx, **asked, amount=STANDARD_UGX - 1)
+        assert await payments.reserve_dispute(tx, **asked, amount=STANDARD_UGX - 2)
+    with pytest.raises(ChargeDisputed):
+        await counter.ask_back(charge, 2)
+    await counter.ask_back(charge, 1)
 
 
 async def test_money_that_has_bought_something_is_not_accepted_again(counter: Counter) -> None:
