@@ -252,8 +252,9 @@ class Money(OnStage[Market]):
             await self._poll()
             await self.there.job("refund-cancelled-trips")
             if turn % NIGHTS_APART == 0:
-                # What a gateway called pending, and never told of again, is found by comparing its lists.
+                # What a gateway called pending, or did not answer about, and never told of again is found in its lists.
                 await self.there.job("reconcile-payments")
+                await self.there.job("poll-disputes")
             await self.stage.hand_out_cash(self._ids())
             await self.there.follow_refunds()
             waiting = await self._unfinished()
