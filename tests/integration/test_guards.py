@@ -15,7 +15,7 @@ from kiti.flows.checkout import Intent, initiate
 from kiti.flows.house import House
 from kiti.flows.plan import Item, Reservation
 from kiti.flows.reserve import reserve
-from kiti.flows.settle import settle_payment
+from kiti.flows.settle import NEVER_ARRIVED_SECONDS, settle_payment
 from kiti.gateways.gateway import Captured, Truth
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
@@ -178,3 +178,13 @@ async def test_a_gateway_that_tells_of_another_payment_has_told_nothing(counter:
     counter.gateway.tells.clear()
     assert (await settle_payment(counter.house, mine.id)).state == "captured"
     assert await counter.box.value("SELECT amount FROM charge WHERE payment_id = %s", mine.id) == STANDARD_UGX
+
+
+async def test_a_request_may_be_on_its_way_for_two_minutes_and_then_it_never_was(counter: Counter) -> None:
+    """A gateway that does not know a reference yet may know it in a moment, and then take money for it."""
+    opened = await counter.opened()
+    await counter.box.rows("UPDATE payment SET state = 'submitting', checkout_url = NULL WHERE id = %s", opened.id)
+    counter.gateway.silent = True
+    assert (await settle_payment(counter.house, opened.id)).state == "submitting"
+    await counter.box.travel(seconds=NEVER_ARRIVED_SECONDS + 1)
+    assert (await settle_payment(counter.house, opened.id)).state == "failed"
