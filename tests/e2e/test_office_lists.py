@@ -8,7 +8,8 @@ from playwright.async_api import expect
 from tests.e2e.conftest import Arrive
 from tests.e2e.test_office import log_in
 from tests.house import JsonObject, RunningHouse
-from tests.staff import employ
+from tests.network import STANDARD_UGX
+from tests.staff import employ, staff_headers
 
 from kiti.messages import actions as messages
 from kiti.messages.model import NewMessage
@@ -51,6 +52,30 @@ async def test_a_payment_is_opened_from_the_list_and_tells_its_steps(arrive: Arr
     assert answer is not None
     assert answer.status == 404
     await expect(lake.page.get_by_text(booking["reference"])).to_have_count(0)
+
+
+async def test_a_payment_tells_what_has_become_of_its_refund_and_of_its_dispute(
+    arrive: Arrive, house: RunningHouse
+) -> None:
+    booking, payment = await house.buy(house.network.bus(), ["1A"])
+    admin = await staff_headers(house)
+    half = {"amount": STANDARD_UGX // 2, "reason": "There was no air."}
+    await house.api.post(f"/api/payments/{payment['paymentId']}/refund", json=half, headers=admin)
+    await house.refunds_until(booking, "succeeded")
+    (charge,) = await house.charges(booking)
+    order = {"transaction_id": int(charge["transaction_id"]), "amount": 10_000}
+    (await house.sim.http.post("/_sim/chargebacks", json=order)).raise_for_status()
+    await house.job("poll-disputes")
+    for is_desktop in (True, False):
+        grace = await arrive(desktop=is_desktop)
+        await log_in(grace, await employ(house.box.db, "platform_finance"))
+        await grace.page.goto(f"/office/payments/{payment['paymentId']}")
+        refund = grace.page.get_by_role("region", name="UGX 30,000 succeeded")
+        await expect(refund.get_by_role("listitem").first).to_contain_text("requested")
+        await expect(refund.get_by_role("listitem").last).to_contain_text("succeeded")
+        dispute = grace.page.get_by_role("region", name="UGX 10,000 open")
+        await expect(dispute.get_by_role("listitem")).to_contain_text("open")
+        await expect(dispute.get_by_role("link", name="Look after it")).to_be_visible()
 
 
 async def test_a_message_is_sent_again_once_however_often_the_button_is_pressed(

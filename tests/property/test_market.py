@@ -35,6 +35,7 @@ from kiti.flows.reconcile import reconcile
 from kiti.flows.refunds import retry_refund
 from kiti.flows.settlements import list_settlements
 from kiti.network.actions import TripNotScheduled
+from kiti.payments.actions import PaymentChanged
 
 pytestmark = pytest.mark.storm
 
@@ -295,7 +296,10 @@ class Money(OnStage[Market]):
         """
         if unfinished["state"] != "needs_attention":
             return False
-        refund = await retry_refund(self.stage.house, unfinished["id"])
+        try:
+            refund = await retry_refund(self.stage.house, unfinished["id"])
+        except PaymentChanged:
+            return False  # the worker was quicker
         if refund.state not in {"failed", "needs_attention"}:
             return False
         found = await audit.audit_of(self.there, [refund.booking_id])

@@ -4,7 +4,7 @@ Steps and states belong to whoever has seats in the booking. Of amounts an opera
 charges, refunds and reasons nothing where others have seats too: they cannot be told apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -15,6 +15,9 @@ from kiti.bookings.model import Booking
 from kiti.core.errors import NotFound
 from kiti.core.money import Money
 from kiti.db import Reader
+from kiti.disputes import reads as dispute_reads
+from kiti.disputes.model import Dispute
+from kiti.disputes.model import Step as DisputeStep
 from kiti.flows.house import House
 from kiti.flows.staff import require
 from kiti.payments import reads as payment_reads
@@ -25,10 +28,24 @@ NO_SUCH_PAYMENT = "There is no such payment."
 Taken = TypeVar("Taken", Step, RefundStep)
 
 
+class PaidBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund with its history."""
+
+    refund: Refund
+    steps: Sequence[RefundStep]
+
+
+class Disputed(msgspec.Struct, frozen=True, kw_only=True):
+    """A dispute with its history."""
+
+    dispute: Dispute
+    steps: Sequence[DisputeStep]
+
+
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """A payment with its history; `part` is all of it or an operator's part.
 
-    `charges` and `refunds` are None for an operator that is not the only one of the booking.
+    `charges`, `refunds` and `disputes` are None for an operator that is not the only one of the booking.
     """
 
     payment: Payment
@@ -36,7 +53,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     part: Money
     steps: Sequence[Step]
     charges: Sequence[Charge] | None
-    refunds: Sequence[Refund] | None
+    refunds: Sequence[PaidBack] | None
+    disputes: Sequence[Disputed] | None
 
 
 async def history_of(house: House, *, staff: Staff, payment: UUID) -> Sequence[Step]:
@@ -64,16 +82,16 @@ async def story_of(house: House, *, staff: Staff, payment: UUID) -> Story:
     async with house.db.reader() as reader:
         found, operators = await _within_reach(reader, staff, payment)
         is_theirs = staff.bound is None or operators == {staff.bound}
-        sees_refunds = is_theirs and staff.can("refunds.see")
-        charges = await payment_reads.charges_of(reader, booking=found.booking_id) if is_theirs else None
-        refunds = await payment_reads.refunds_of(reader, booking=found.booking_id) if sees_refunds else None
+        charges = await _charges(reader, found) if is_theirs else None
+        taken = {(one.gateway, one.transaction_id) for one in charges or []}
         return Story(
             payment=found if is_theirs else msgspec.structs.replace(found, failure_reason=None),
             booking=await booking_reads.by_id(reader, booking=found.booking_id),
             part=await _part(reader, staff, found),
             steps=_told(await payment_reads.history(reader, payment=found), staff, operators),
-            charges=None if charges is None else [one for one in charges if one.payment_id == found.id],
-            refunds=None if refunds is None else _of_payment(found, charges or [], refunds),
+            charges=charges,
+            refunds=await _refunds(reader, found, taken) if is_theirs and staff.can("refunds.see") else None,
+            disputes=await _disputes(reader, found, taken) if is_theirs else None,
         )
 
 
@@ -100,7 +118,27 @@ async def _part(reader: Reader, staff: Staff, payment: Payment) -> Money:
     return Money(sum(line.fare for line in lines if line.operator_id == staff.bound), payment.currency)
 
 
-def _of_payment(payment: Payment, charges: Sequence[Charge], refunds: Sequence[Refund]) -> list[Refund]:
-    """The refunds of what this attempt brought, not of what another attempt of the booking did."""
-    taken = {(one.gateway, one.transaction_id) for one in charges if one.payment_id == payment.id}
-    return [one for one in refunds if (one.gateway, one.transaction_id) in taken]
+async def _charges(reader: Reader, payment: Payment) -> list[Charge]:
+    """What this attempt brought, not what another attempt of the booking did."""
+    charges = await payment_reads.charges_of(reader, booking=payment.booking_id)
+    return [one for one in charges if one.payment_id == payment.id]
+
+
+async def _refunds(reader: Reader, payment: Payment, taken: Collection[tuple[str, str]]) -> list[PaidBack]:
+    """What went back of these transactions."""
+    refunds = await payment_reads.refunds_of(reader, booking=payment.booking_id)
+    return [
+        PaidBack(refund=one, steps=await payment_reads.refund_history(reader, refund=one))
+        for one in refunds
+        if (one.gateway, one.transaction_id) in taken
+    ]
+
+
+async def _disputes(reader: Reader, payment: Payment, taken: Collection[tuple[str, str]]) -> list[Disputed]:
+    """What a bank wants, or wanted, back of these transactions."""
+    disputes = await dispute_reads.of_booking(reader, booking=payment.booking_id)
+    return [
+        Disputed(dispute=one, steps=await dispute_reads.history(reader, dispute=one))
+        for one in disputes
+        if (one.gateway, one.transaction_id) in taken
+    ]
