@@ -1,5 +1,6 @@
 """Each guard by itself: above it stands the booking's lock, below it a CHECK of the table, and both hide its loss."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,8 +12,10 @@ from tests.network import STANDARD_UGX, Network
 from tests.obliging import Obliging, another_house
 
 from kiti.core.ids import new_id
+from kiti.flows.cancellation import Part, cancel_booking
 from kiti.flows.checkout import Intent, initiate
 from kiti.flows.house import House
+from kiti.flows.partial_cancellation import cancel_part
 from kiti.flows.plan import Item, Reservation
 from kiti.flows.reserve import reserve
 from kiti.flows.settle import NEVER_ARRIVED_SECONDS, settle_payment
@@ -23,6 +26,7 @@ from kiti.payments.actions import ChargeDisputed, PaymentChanged, RefundExceedsC
 from kiti.payments.model import Charge, Payment
 from kiti.seats import actions as seats
 from kiti.seats.model import Claimed, Want
+from kiti.tickets.actions import TicketsUsed
 
 EXCESS = 5_000
 
@@ -51,20 +55,31 @@ class Counter:
         self.network = trips
         self.box = Box(house.db)
 
-    async def opened(self) -> Payment:
-        """An attempt to pay for a seat on a bus of its own."""
-        item = Item(trip=self.network.bus(), seats=("1A",))
+    async def opened(self, *, seats: tuple[str, ...] = ("1A",)) -> Payment:
+        """An attempt to pay for seats on a bus of its own."""
+        item = Item(trip=self.network.bus(), seats=seats)
         booking = (await reserve(self.house, Reservation(items=(item,)))).booking
         return (await initiate(self.house, Intent(booking=booking))).payment
 
-    async def charged(self, *, excess: int = 0) -> Charge:
-        """A payment that has bought its seat."""
-        opened = await self.opened()
+    async def charged(self, *, excess: int = 0, seats: tuple[str, ...] = ("1A",)) -> Charge:
+        """A payment that has bought its seats."""
+        opened = await self.opened(seats=seats)
         self.gateway.excess = excess
         await settle_payment(self.house, opened.id)
         async with self.house.db.reader() as reader:
             (charge,) = await payment_reads.charges_of(reader, booking=opened.booking_id)
         return charge
+
+    async def somebody_waits(self) -> None:
+        """Until somebody waits for a row that another transaction has changed."""
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        for _ in range(600):
+            if await self.box.value(waiting):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError("nobody waits")
 
     async def ask_back(self, charge: Charge, amount: int, *, of_excess: int = 0) -> UUID:
         async with self.house.db.transaction() as tx:
@@ -188,3 +203,25 @@ async def test_a_request_may_be_on_its_way_for_two_minutes_and_then_it_never_was
     assert (await settle_payment(counter.house, opened.id)).state == "submitting"
     await counter.box.travel(seconds=NEVER_ARRIVED_SECONDS + 1)
     assert (await settle_payment(counter.house, opened.id)).state == "failed"
+
+
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "a seat of it"])
+async def test_a_journey_that_begins_in_the_same_instant_is_not_cancelled(counter: Counter, *, part: bool) -> None:
+    """An inspector has the ticket in hand when the cancellation begins, and is done before it ends."""
+    charge = await counter.charged(seats=("1A", "1B"))
+    booking = charge.booking_id
+    (row,) = await counter.box.rows("SELECT trip_id FROM ticket WHERE booking_id = %s AND seat = '1A'", booking)
+    seat = Part(seats=frozenset({(row["trip_id"], "1A")}))
+    async with counter.box.db.pool.connection() as inspector, inspector.transaction():
+        await inspector.execute(
+            "UPDATE ticket SET state = 'used', used_at = kiti_now() WHERE booking_id = %s AND seat = '1A'", (booking,)
+        )
+        if part:
+            cancelling = asyncio.create_task(cancel_part(counter.house, booking=booking, part=seat, actor="guest"))
+        else:
+            cancelling = asyncio.create_task(cancel_booking(counter.house, booking=booking, actor="guest"))
+        await counter.somebody_waits()
+    with pytest.raises(TicketsUsed):
+        await cancelling
+    assert await counter.box.value("SELECT count(*) FROM refund") == 0
+    assert await counter.box.value("SELECT count(*) FROM ticket WHERE state = 'void'") == 0

@@ -189,12 +189,15 @@ async def test_a_first_request_that_was_thought_dead_does_not_take_the_key_from_
     successor = await box.db.run(lambda tx: idempotency.take(tx, key=key))
     assert successor is not None
     await box.db.run(lambda tx: idempotency.give_up(tx, key=key, lock=slow))
-    for lock, body in ((slow, b"too late"), (successor, b"in time")):
+    kept = [
         await box.db.run(
             lambda tx, lock=lock, body=body: idempotency.store(  # type: ignore[misc]
                 tx, key=key, lock=lock, status=201, media_type="text/plain", body=body
             )
         )
+        for lock, body in ((slow, b"too late"), (successor, b"in time"), (slow, b"later still"))
+    ]
+    assert kept == [False, True, False]
     assert await box.rows("SELECT body FROM idempotency_key") == [{"body": b"in time"}]
 
 

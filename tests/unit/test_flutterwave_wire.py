@@ -427,6 +427,7 @@ class TestAuthenticity:
             ({"verif-hash": "the-long-webhook-hash"}, True),
             ({"verif-hash": "the-long-webhook-hasH"}, False),
             ({"verif-hash": "the-long-webhook-hash "}, False),
+            ({"verif-hash": "the-long-webhook"}, False),
             ({"verif-hash": ""}, False),
             ({"verif-hash": "日本語"}, False),
             ({"verif-hash": "\udcff"}, False),
