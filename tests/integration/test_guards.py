@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from tests.box import Box
 from tests.network import STANDARD_UGX, Network
 from tests.obliging import Obliging, another_house
 
 from kiti.core.ids import new_id
+from kiti.core.money import Money
 from kiti.flows.cancellation import Part, cancel_booking
 from kiti.flows.checkout import Intent, initiate
 from kiti.flows.house import House
@@ -19,7 +21,7 @@ from kiti.flows.partial_cancellation import cancel_part
 from kiti.flows.plan import Item, Reservation
 from kiti.flows.reserve import reserve
 from kiti.flows.settle import NEVER_ARRIVED_SECONDS, settle_payment
-from kiti.gateways.gateway import Captured, Truth
+from kiti.gateways.gateway import Authorised, Captured, Declined, Truth
 from kiti.payments import actions as payments
 from kiti.payments import reads as payment_reads
 from kiti.payments.actions import ChargeDisputed, PaymentChanged, RefundExceedsCharge
@@ -46,8 +48,29 @@ class Confused(Obliging):
         return super().truth(reference, excess=excess or self.excess, transaction=transaction)
 
 
+class Holding(Obliging):
+    """Only authorises, and another amount than it was asked to; remembers what it was told to do with that."""
+
+    def __init__(self, authorises: Money) -> None:
+        super().__init__()
+        self.authorises = authorises
+        self.told: list[str] = []
+
+    async def lookup(self, reference: str) -> Truth:
+        return Authorised(transaction_id=f"t-{reference}", reference=reference, amount=self.authorises)
+
+    async def capture(self, transaction_id: str, *, reference: str, amount: Money) -> Captured:
+        self.told.append("capture")
+        told = self.truth(reference, transaction=transaction_id)
+        return msgspec.structs.replace(told, amount=amount)
+
+    async def cancel(self, transaction_id: str, *, reference: str) -> Declined:
+        self.told.append("cancel")
+        return Declined(transaction_id=transaction_id, reference=reference, reason="let go")
+
+
 class Counter:
-    """A house with that gateway."""
+    """A house with such a gateway."""
 
     def __init__(self, house: House, gateway: Confused, trips: Network) -> None:
         self.house = house
@@ -225,3 +248,25 @@ async def test_a_journey_that_begins_in_the_same_instant_is_not_cancelled(counte
         await cancelling
     assert await counter.box.value("SELECT count(*) FROM refund") == 0
     assert await counter.box.value("SELECT count(*) FROM ticket WHERE state = 'void'") == 0
+
+
+@pytest.mark.parametrize(
+    ("authorises", "told", "state"),
+    [
+        (Money(STANDARD_UGX, "UGX"), ["capture"], "captured"),
+        (Money(STANDARD_UGX - 1, "UGX"), ["cancel"], "failed"),
+        (Money(STANDARD_UGX, "KES"), ["cancel"], "failed"),
+    ],
+    ids=["all of it", "too little", "another currency"],
+)
+async def test_an_authorisation_of_what_is_not_due_is_let_go(
+    box: Box, fresh_url: str, *, authorises: Money, told: list[str], state: str
+) -> None:
+    trips = await Network().build(box.db)
+    gateway = Holding(authorises)
+    async with another_house(fresh_url, gateway) as house:
+        booking = (await reserve(house, Reservation(items=(Item(trip=trips.bus(), seats=("1A",)),)))).booking
+        opened = (await initiate(house, Intent(booking=booking))).payment
+        assert (await settle_payment(house, opened.id)).state == state
+        assert gateway.told == told
+        assert await box.value("SELECT count(*) FROM charge") == (state == "captured")
