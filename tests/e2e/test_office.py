@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.async_api import expect
 from tests.e2e.conftest import Arrive
-from tests.e2e.test_pages import AXE, LOOKS, RULES, RUN_AXE, SMALL_TARGETS
+from tests.e2e.test_pages import AXE, LOOKS, SMALL_TARGETS, violations_of
 from tests.e2e.traveller import Traveller
 from tests.house import JsonObject, RunningHouse
 from tests.integration.test_refunds import paid_twice
@@ -321,7 +321,7 @@ async def test_the_office_is_accessible(arrive: Arrive, house: RunningHouse) -> 
 
 async def _is_accessible(grace: Traveller) -> None:
     await grace.page.evaluate(AXE)
-    violations = await grace.page.evaluate(RUN_AXE, RULES)
+    violations = await violations_of(grace.page)
     assert violations == [], grace.path
     assert await grace.page.evaluate(SMALL_TARGETS) == [], grace.path
     width = await grace.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from playwright.async_api import expect
 from tests.e2e.conftest import Arrive
-from tests.e2e.test_pages import AXE, KB, LOOKS, RULES, RUN_AXE, SMALL_TARGETS
+from tests.e2e.test_pages import AXE, KB, LOOKS, SMALL_TARGETS, violations_of
 from tests.e2e.traveller import Traveller
 from tests.house import RunningHouse, until
 
@@ -187,7 +187,7 @@ async def test_the_page_is_small_hardened_accessible_and_speaks_three_languages(
     for size, scheme in LOOKS:
         await amina.page.set_viewport_size(size)
         await amina.page.emulate_media(color_scheme=scheme)
-        assert await amina.page.evaluate(RUN_AXE, RULES) == []
+        assert await violations_of(amina.page) == []
         assert await amina.page.evaluate(SMALL_TARGETS) == []
     for headers, most in (({}, 14 * KB), ({"hx-request": "true"}, 2 * KB)):
         answer = await house.api.get(f"/trips/{trip}/wait{SEGMENT}", headers={"accept-encoding": "gzip", **headers})
