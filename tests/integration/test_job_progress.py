@@ -33,7 +33,11 @@ $$ BEGIN PERFORM pg_advisory_xact_lock_shared({LOCK}); RETURN NEW; END $$;
 CREATE TRIGGER trips_wait BEFORE INSERT ON trip
 FOR EACH ROW WHEN (NEW.schedule_id = '%s') EXECUTE FUNCTION wait_for_test();
 """
-WAITING = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted"
+# Here, and not in the database of a test beside this one.
+WAITING = (
+    f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 @asynccontextmanager
