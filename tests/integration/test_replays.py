@@ -22,11 +22,14 @@ $$ BEGIN PERFORM pg_advisory_xact_lock_shared({LOCK}); RETURN NEW; END $$;
 CREATE TRIGGER keeping_waits BEFORE INSERT OR UPDATE ON idempotency_key
 FOR EACH ROW WHEN (NEW.status IS NOT NULL) EXECUTE FUNCTION wait_before_keeping();
 """
-WAITING = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted"
-# The connections of a process that is dead; PostgreSQL would notice some time later, and would undo the same.
-END_THEM = f"""
-SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted
+# Here, and not in the database of a test beside this one.
+BLOCKED = f"""
+FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+WAITING = f"SELECT count(*) {BLOCKED}"
+# The connections of a process that is dead; PostgreSQL would notice some time later, and would undo the same.
+END_THEM = f"SELECT pg_terminate_backend(pid) {BLOCKED}"
 
 
 async def test_every_call_that_changes_something_is_tried_here(house: RunningHouse) -> None:
